@@ -5,11 +5,17 @@
 //! | RFC | module |
 //! |---|---|
 //! | RFC 5321 §4.1.2, §4.1.3 addresses | [`domain`], [`mailbox`], [`path`] |
-//! | RFC 5321 §4.2 replies | [`reply`] |
+//! | RFC 5321 §4.2 replies | [`reply`], [`reply::stream`] |
+//! | RFC 5321 §4.1.1.1 EHLO keywords | [`extension`] |
+//! | RFC 5321 §4.5.2, §4.5.3.1.6 content over the wire | [`fold`] |
+//! | RFC 5321 §3, RFC 2920, 3207, 4954 the client side | [`client`] |
 //! | RFC 3463 enhanced status codes | [`enhanced_status`] |
 
+pub mod client;
 pub mod domain;
 pub mod enhanced_status;
+pub mod extension;
+pub mod fold;
 pub mod mailbox;
 pub mod path;
 pub mod reply;
