@@ -2,6 +2,8 @@
 //!
 //! The value is the same on both sides: what our server says and what an upstream said.
 
+pub mod stream;
+
 use std::fmt::{self, Write};
 
 use crate::enhanced_status::EnhancedStatus;
