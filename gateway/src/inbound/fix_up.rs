@@ -97,7 +97,9 @@ pub(super) fn fix_up(
 fn received(trail: &Trail<'_>) -> String {
     let mut field = String::from("Received: ");
     if trail.trace == Trace::Full {
-        let name = Some(trail.hello.name.as_str()).filter(|name| is_domain_or_literal(name));
+        // Whatever else a client calls itself does not belong into a header section.
+        let name = Some(trail.hello.name.as_str())
+            .filter(|name| name.is_ascii() && is_domain_or_literal(name));
         let address = match trail.client.address {
             std::net::IpAddr::V4(address) => format!("[{address}]"),
             std::net::IpAddr::V6(address) => format!("[IPv6:{address}]"),

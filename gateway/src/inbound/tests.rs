@@ -2,6 +2,7 @@
 
 mod content;
 mod limits;
+mod listener;
 mod session;
 mod tls;
 

@@ -136,7 +136,11 @@ impl<'a, S: Store> Transaction<'a, S> {
             Stage::Stored(mut checked, place) => {
                 checked.look_at(&self.octets);
                 let stored = match place {
-                    Place::Memory => Content::Inline(self.octets.into()),
+                    Place::Memory => {
+                        // It may wait in memory for its first attempt.
+                        self.octets.shrink_to_fit();
+                        Content::Inline(self.octets.into())
+                    }
                     Place::File(upload) => complete(upload, &self.octets).await?,
                 };
                 let message = message(&self.beginning, *checked, content);

@@ -13,14 +13,11 @@ const REQUIRED: &str = "{ name: submission, protocol: Submission, address: '127.
 /// A house with a certificate, and what trusts it.
 fn house(listener: &str) -> (House, TlsConnector) {
     let made = rcgen::generate_simple_self_signed(vec!["mail.example.com".into()]).unwrap();
-    let mut files: BTreeMap<String, Arc<[u8]>> = BTreeMap::new();
-    files.insert("c".into(), Arc::from(made.cert.pem().as_bytes()));
-    files.insert(
-        "k".into(),
-        Arc::from(made.signing_key.serialize_pem().as_bytes()),
+    let snapshot = Snapshot::new(
+        Arc::new(document(listener, "")),
+        Arc::new(senders()),
+        files(&made),
     );
-    files.insert("keys/1".into(), Arc::from(key().as_bytes().as_slice()));
-    let snapshot = Snapshot::new(Arc::new(document(listener, "")), Arc::new(senders()), files);
     let mut tls = ListenerTls::default();
     let certificate = Certificate {
         chain: "c".into(),
@@ -38,6 +35,24 @@ fn house(listener: &str) -> (House, TlsConnector) {
         .with_root_certificates(roots)
         .with_no_client_auth();
     (house, TlsConnector::from(Arc::new(config)))
+}
+
+/// A house whose listener requires TLS, with all its files.
+pub(super) fn certified() -> House {
+    house(REQUIRED).0
+}
+
+fn files(made: &rcgen::CertifiedKey<rcgen::KeyPair>) -> BTreeMap<String, Arc<[u8]>> {
+    let file = |octets: &[u8]| Arc::from(octets);
+    [
+        ("c".to_owned(), file(made.cert.pem().as_bytes())),
+        (
+            "k".to_owned(),
+            file(made.signing_key.serialize_pem().as_bytes()),
+        ),
+        ("keys/1".to_owned(), file(key().as_bytes())),
+    ]
+    .into()
 }
 
 async fn shake(connector: &TlsConnector, stream: DuplexStream) -> TlsStream<DuplexStream> {
