@@ -14,7 +14,7 @@ use crate::{
     command::{self, Environment, Exit, Output},
     input::{Input, Object},
     local::{self, Listen, Written},
-    mail_relay::{Audience, ValidRelay},
+    mail_relay::{Audience, ValidRelay, build::Place},
     problem::Findings,
     report::Report,
 };
@@ -97,6 +97,18 @@ fn addresses(
             format!("--listen: must be a loopback address, since passwords are taken without TLS from there, is {address}"),
         );
         addresses.insert(name.clone(), *address);
+    }
+    let place = Place::Local(addresses.clone());
+    let mut bound = BTreeMap::new();
+    for listener in &relay.listeners {
+        let address = place.address(listener);
+        if let Some(other) = bound.insert(address, &listener.name) {
+            let message = format!(
+                "--listen: {other:?} and {:?} must not both bind {address}",
+                listener.name
+            );
+            findings.problem("spec.listeners", message);
+        }
     }
     let is_right = findings.problems.is_empty();
     report.add(object, findings);

@@ -99,6 +99,11 @@ pub fn annotations(_: &mut SchemaGenerator) -> Schema {
     map(4096)
 }
 
+/// Takes away an enumeration's own description: it would hide that of the field, which says what absent means.
+pub fn undescribed(schema: &mut Schema) {
+    schema.remove("description");
+}
+
 fn set(items: u32, length: u32) -> Schema {
     json_schema!({
         "type": "array",
