@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use kube::core::cel::Validator;
+use kube::core::cel::{ValidationErrors, Validator};
 use posthouse_config::yaml;
 use serde::Deserialize;
 use serde_json::Value;
@@ -68,7 +68,7 @@ fn cel(schema: &Value, object: &Value, before: Option<&Value>) -> Vec<Problem> {
     let errors = Validator::new().validate_with_defaults(schema, object, before);
     let errors = errors
         .err()
-        .map(|errors| errors.into_vec())
+        .map(ValidationErrors::into_vec)
         .unwrap_or_default();
     errors
         .into_iter()

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Runs the command.
-pub fn run(arguments: &command::Check, environment: &mut Environment) -> io::Result<Exit> {
+pub fn run(arguments: &command::Check, environment: &mut Environment<'_>) -> io::Result<Exit> {
     let input = Input::read(&arguments.files.paths, environment.input.as_mut());
     let checked = check(&input, Audience::Cluster);
     checked
@@ -276,3 +276,6 @@ fn namespace(name: &str, given: Option<&Object>) -> Namespace {
     }
     namespace
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Runs the command.
-pub fn run(arguments: &command::Render, environment: &mut Environment) -> io::Result<Exit> {
+pub fn run(arguments: &command::Render, environment: &mut Environment<'_>) -> io::Result<Exit> {
     let input = Input::read(&arguments.files.paths, environment.input.as_mut());
     let mut checked = check(&input, Audience::Local);
     let place = one_relay(&input, &mut checked).and_then(|(object, relay)| {
@@ -137,3 +137,6 @@ fn print(written: &Written, output: Output, out: &mut dyn Write) -> io::Result<(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

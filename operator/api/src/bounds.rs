@@ -16,7 +16,12 @@ pub fn name(_: &mut SchemaGenerator) -> Schema {
 
 /// The name of an object or namespace elsewhere.
 pub fn object_name(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "minLength": 1, "maxLength": 63 })
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 63,
+        "pattern": "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$",
+    })
 }
 
 /// A key of a Secret or ConfigMap.
