@@ -120,6 +120,11 @@ impl OpenError {
     }
 }
 
+/// Replaces a file in the state folder of a spool, durably.
+pub fn keep_state(spool: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    durable::replace(&SystemFiles, &spool.join("state").join(name), content)
+}
+
 /// Why something was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
