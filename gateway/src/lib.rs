@@ -9,5 +9,6 @@ pub mod inbound;
 pub mod mail;
 pub mod metrics;
 pub mod queue;
+pub mod route;
 pub mod shutdown;
 pub mod spool;

@@ -1,6 +1,20 @@
 //! The schedule of work over the spool: which message is offered to which upstream, and when.
 //!
-//! One task owns the schedule. It reaches the upstreams only through [`Deliver`], whose values are defined here, by
-//! the side that needs them. What an attempt brought is in the spool before anything acts on it.
+//! One task owns the schedule. It reaches the upstreams only through [`Deliver`](deliver::Deliver), whose values are
+//! defined here, by the side that needs them. What an attempt brought is in the spool before anything acts on it.
 
 pub mod deliver;
+
+mod entry;
+mod expiry;
+mod hold;
+mod lane;
+mod limits;
+mod schedule;
+mod state;
+#[cfg(test)]
+pub(crate) mod testing;
+mod turns;
+mod window;
+
+pub use schedule::figures::{Figures, Listed};
