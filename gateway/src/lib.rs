@@ -5,6 +5,7 @@
 //! Beside them: [`mail`] the plain vocabulary · [`clock`], [`shutdown`], [`metrics`] what everything is given.
 
 pub mod clock;
+pub mod dsn;
 pub mod inbound;
 pub mod mail;
 pub mod metrics;

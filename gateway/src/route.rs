@@ -124,7 +124,9 @@ impl Router {
             .iter()
             .enumerate()
             .find(|(_, route)| matches(route, message, recipient));
-        let key = found.map_or((NO_ROUTE, 0), |(i, route)| (i, self.eligible(route, message)));
+        let key = found.map_or((NO_ROUTE, 0), |(i, route)| {
+            (i, self.eligible(route, message))
+        });
         // A poisoned map is still a map of finished ways.
         let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(way) = ways.get(&key) {
@@ -231,7 +233,12 @@ routes:
     #[test]
     fn the_first_route_that_matches_decides_and_targets_are_sorted_by_priority() {
         let router = router();
-        let mut message = message(1, "checkout.shop", "u@shop.example", &["x@a.gov.example", "x@b.example"]);
+        let mut message = message(
+            1,
+            "checkout.shop",
+            "u@shop.example",
+            &["x@a.gov.example", "x@b.example"],
+        );
         let gov = router.way(&message, &message.recipients[0]);
         assert_eq!(names(&gov), ["b"]);
         let shop = router.way(&message, &message.recipients[1]);
@@ -239,7 +246,10 @@ routes:
         assert_eq!(names(&shop), ["narrow", "b", "a"]);
         assert!(shop.is_first_priority(0) && !shop.is_first_priority(1));
         message.sender = crate::mail::SenderIdentity::Anonymous;
-        assert_eq!(names(&router.way(&message, &message.recipients[1])), ["a", "b"]);
+        assert_eq!(
+            names(&router.way(&message, &message.recipients[1])),
+            ["a", "b"]
+        );
     }
 
     #[test]
@@ -249,7 +259,11 @@ routes:
         let router = Router::new(document(&["a"], strict, routes));
         for (from, expected) in [("u@strict.example", 1), ("u@a.example", 0)] {
             let message = message(1, "a.b", from, &["x@c.example"]);
-            assert_eq!(router.way(&message, &message.recipients[0]).targets.len(), expected, "{from}");
+            assert_eq!(
+                router.way(&message, &message.recipients[0]).targets.len(),
+                expected,
+                "{from}"
+            );
         }
     }
 
@@ -258,7 +272,10 @@ routes:
         let router = router();
         let a = message(1, "a.b", "u@x.example", &["x@c.example"]);
         let b = message(2, "c.d", "u@y.example", &["x@d.example"]);
-        assert!(Arc::ptr_eq(&router.way(&a, &a.recipients[0]), &router.way(&b, &b.recipients[0])));
+        assert!(Arc::ptr_eq(
+            &router.way(&a, &a.recipients[0]),
+            &router.way(&b, &b.recipients[0])
+        ));
     }
 
     #[test]
@@ -270,7 +287,10 @@ routes:
             .map(|i| way.pick(QueueId::new(7, i), |_| true).unwrap())
             .collect();
         let first = picks.iter().filter(|&&i| i == 0).count();
-        assert!((2800..3200).contains(&first), "{first} of 4000 with weight 3:1");
+        assert!(
+            (2800..3200).contains(&first),
+            "{first} of 4000 with weight 3:1"
+        );
         assert_eq!(way.pick(QueueId::new(7, 0), |_| true), Some(picks[0]));
         assert_eq!(way.pick(QueueId::new(7, 0), |i| i == 1), Some(1));
         assert_eq!(way.pick(QueueId::new(7, 0), |_| false), None);

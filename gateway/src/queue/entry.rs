@@ -47,7 +47,8 @@ pub(crate) enum Waiting {
 
 impl Waiting {
     /// Every value, in order.
-    pub(crate) const ALL: [Self; 4] = [Self::Pending, Self::Deferred, Self::Unconfirmed, Self::Held];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Pending, Self::Deferred, Self::Unconfirmed, Self::Held];
 
     /// The word for metrics, logs and people.
     pub(crate) const fn as_label(self) -> &'static str {
@@ -65,7 +66,9 @@ impl Waiting {
             State::Deferred => Some(Self::Deferred),
             State::Unconfirmed => Some(Self::Unconfirmed),
             State::Held => Some(Self::Held),
-            State::Relayed | State::Failed | State::Expired | State::Cancelled | State::Moved => None,
+            State::Relayed | State::Failed | State::Expired | State::Cancelled | State::Moved => {
+                None
+            }
         }
     }
 }
@@ -213,7 +216,10 @@ impl Entry {
             accepted: seconds(message.accepted),
             expiry: message.expiry_seconds.unwrap_or(0),
             recipients: count,
-            last: progress.upstream.as_deref().map_or(0, |name| names.number(name)),
+            last: progress
+                .upstream
+                .as_deref()
+                .map_or(0, |name| names.number(name)),
             bond: Bond::of(progress),
             waiting,
             reason: progress.reason.map_or(0, Reason::code),
@@ -279,11 +285,19 @@ impl Entry {
 
     /// The same, to be offered to another upstream first.
     pub(crate) fn avoiding(self, last: u16) -> Self {
-        Self { last, bond: Bond::Avoids, ..self }
+        Self {
+            last,
+            bond: Bond::Avoids,
+            ..self
+        }
     }
 
     fn marked(self, mark: u8, on: bool) -> Self {
-        let marks = if on { self.marks | mark } else { self.marks & !mark };
+        let marks = if on {
+            self.marks | mark
+        } else {
+            self.marks & !mark
+        };
         Self { marks, ..self }
     }
 }
@@ -306,14 +320,31 @@ mod tests {
     #[test]
     fn the_first_recipient_that_is_due_decides() {
         let mut names = Names::default();
-        let mut message = message(1, "a.b", "u@x.example", &["a@c.example", "b@c.example", "c@c.example"]);
+        let mut message = message(
+            1,
+            "a.b",
+            "u@x.example",
+            &["a@c.example", "b@c.example", "c@c.example"],
+        );
         let at = |s: u64| Some(Timestamp::from_millis(s * 1000));
-        message.recipients[0].progress = Progress { state: State::Held, reason: Some(Reason::Poison), next_attempt: at(9), ..Progress::default() };
-        message.recipients[1].progress =
-            Progress { state: State::Deferred, upstream: Some("isp".into()), next_attempt: at(5), ..Progress::default() };
+        message.recipients[0].progress = Progress {
+            state: State::Held,
+            reason: Some(Reason::Poison),
+            next_attempt: at(9),
+            ..Progress::default()
+        };
+        message.recipients[1].progress = Progress {
+            state: State::Deferred,
+            upstream: Some("isp".into()),
+            next_attempt: at(5),
+            ..Progress::default()
+        };
         message.recipients[2].progress.state = State::Relayed;
         let (entry, due) = Entry::of(&message, message.recipients.iter(), &mut names).unwrap();
-        assert_eq!((entry.recipients(), entry.waiting, due), (2, Waiting::Deferred, Due::At(Timestamp::from_millis(5000))));
+        assert_eq!(
+            (entry.recipients(), entry.waiting, due),
+            (2, Waiting::Deferred, Due::At(Timestamp::from_millis(5000)))
+        );
         assert_eq!((entry.last, entry.bond), (names.number("isp"), Bond::Stays));
         assert!(Entry::of(&message, message.recipients[2..].iter(), &mut names).is_none());
     }
@@ -329,11 +360,26 @@ mod tests {
         };
         for (progress, bond) in [
             (Progress::default(), Bond::Free),
-            (tried(State::Deferred, Some(Reason::RecipientDeferred), 0), Bond::Stays),
-            (tried(State::Unconfirmed, Some(Reason::Unconfirmed), 1), Bond::Only),
-            (tried(State::Unconfirmed, Some(Reason::Unconfirmed), 2), Bond::Avoids),
-            (tried(State::Deferred, Some(Reason::TooLarge), 0), Bond::Avoids),
-            (tried(State::Deferred, Some(Reason::FallbackRefused), 0), Bond::Avoids),
+            (
+                tried(State::Deferred, Some(Reason::RecipientDeferred), 0),
+                Bond::Stays,
+            ),
+            (
+                tried(State::Unconfirmed, Some(Reason::Unconfirmed), 1),
+                Bond::Only,
+            ),
+            (
+                tried(State::Unconfirmed, Some(Reason::Unconfirmed), 2),
+                Bond::Avoids,
+            ),
+            (
+                tried(State::Deferred, Some(Reason::TooLarge), 0),
+                Bond::Avoids,
+            ),
+            (
+                tried(State::Deferred, Some(Reason::FallbackRefused), 0),
+                Bond::Avoids,
+            ),
         ] {
             assert_eq!(Bond::of(&progress), bond, "{progress:?}");
         }

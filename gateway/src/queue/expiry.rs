@@ -44,7 +44,13 @@ pub(crate) enum Evidence {
 }
 
 /// Whether mail is to be given up now.
-pub(crate) fn is_over(accepted: Timestamp, own: Option<u32>, evidence: Evidence, retry: &Retry, now: Timestamp) -> bool {
+pub(crate) fn is_over(
+    accepted: Timestamp,
+    own: Option<u32>,
+    evidence: Evidence,
+    retry: &Retry,
+    now: Timestamp,
+) -> bool {
     match evidence {
         Evidence::Attempt => false,
         Evidence::Hopeless(age) => expires(accepted, own, age, retry) <= now,
@@ -65,7 +71,10 @@ pub(crate) struct ClockGuard {
 impl ClockGuard {
     /// Begins to watch.
     pub(crate) fn new(now: Now) -> Self {
-        Self { last: now, jumped: false }
+        Self {
+            last: now,
+            jumped: false,
+        }
     }
 
     /// Looks at both clocks. To be asked more often than [`DIVERGENCE`], so that slewing does not add up.
@@ -102,7 +111,11 @@ mod tests {
     }
 
     fn retry() -> Retry {
-        Retry { expiry_seconds: 100, held_expiry_seconds: 1000, ..Retry::default() }
+        Retry {
+            expiry_seconds: 100,
+            held_expiry_seconds: 1000,
+            ..Retry::default()
+        }
     }
 
     #[test]
@@ -117,8 +130,14 @@ mod tests {
         let over = |evidence, now| is_over(at(0), None, evidence, &retry(), at(now));
         assert!(!over(Evidence::Attempt, 10_000));
         assert!(!over(Evidence::FailedAt(Age::Deferred, None), 10_000));
-        assert!(!over(Evidence::FailedAt(Age::Deferred, Some(at(99))), 10_000));
-        assert!(over(Evidence::FailedAt(Age::Deferred, Some(at(100))), 10_000));
+        assert!(!over(
+            Evidence::FailedAt(Age::Deferred, Some(at(99))),
+            10_000
+        ));
+        assert!(over(
+            Evidence::FailedAt(Age::Deferred, Some(at(100))),
+            10_000
+        ));
         assert!(!over(Evidence::FailedAt(Age::Held, Some(at(999))), 10_000));
         assert!(over(Evidence::Hopeless(Age::Held), 1000));
         assert!(!over(Evidence::Hopeless(Age::Held), 999));
@@ -126,7 +145,10 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_stops_expiry_until_an_attempt() {
-        let now = |wall, mono| Now { wall: at(wall), mono: Monotonic::default().plus(Duration::from_secs(mono)) };
+        let now = |wall, mono| Now {
+            wall: at(wall),
+            mono: Monotonic::default().plus(Duration::from_secs(mono)),
+        };
         let mut guard = ClockGuard::new(now(100 * HOUR, 0));
         guard.look(now(100 * HOUR + 600, 600));
         guard.look(now(101 * HOUR + 700, 1200));

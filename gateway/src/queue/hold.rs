@@ -16,7 +16,10 @@ use super::{
     entry::{Entry, Now},
     lane::{LaneId, Tally},
 };
-use crate::{clock::Monotonic, mail::Timestamp};
+use crate::{
+    clock::Monotonic,
+    mail::{QueueId, Timestamp},
+};
 
 /// Holds that are remembered; beyond, the oldest is forgotten.
 pub(crate) const MAXIMUM: usize = 10_000;
@@ -36,15 +39,26 @@ pub(crate) struct HoldSet {
 impl HoldSet {
     /// Whether a reverse-path is held at an upstream.
     pub(crate) fn contains(&self, upstream: &str, reverse_path: &ReversePath) -> bool {
-        let held = self.by_upstream.read().unwrap_or_else(PoisonError::into_inner);
+        let held = self
+            .by_upstream
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         // Mostly nothing is held at all.
-        !held.is_empty() && held.get(upstream).is_some_and(|paths| paths.contains(reverse_path))
+        !held.is_empty()
+            && held
+                .get(upstream)
+                .is_some_and(|paths| paths.contains(reverse_path))
     }
 
     fn change(&self, key: &Key, held: bool) {
-        let mut all = self.by_upstream.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self
+            .by_upstream
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         if held {
-            all.entry(Arc::clone(&key.0)).or_default().insert(key.1.clone());
+            all.entry(Arc::clone(&key.0))
+                .or_default()
+                .insert(key.1.clone());
         } else if let Some(paths) = all.get_mut(&key.0) {
             paths.remove(&key.1);
             if paths.is_empty() {
@@ -88,20 +102,38 @@ impl Holds {
     }
 
     /// The upstream refused the reverse-path just now. Gives back what waited for a hold that is forgotten for it.
-    pub(crate) fn refused(&mut self, upstream: &Arc<str>, reverse_path: &ReversePath, now: Now) -> Released {
+    pub(crate) fn refused(
+        &mut self,
+        upstream: &Arc<str>,
+        reverse_path: &ReversePath,
+        now: Now,
+    ) -> Released {
         let released = self.hold(upstream, reverse_path, now.mono.plus(PROBE_INTERVAL));
-        if let Some(hold) = self.holds.get_mut(&(Arc::clone(upstream), reverse_path.clone())) {
+        if let Some(hold) = self
+            .holds
+            .get_mut(&(Arc::clone(upstream), reverse_path.clone()))
+        {
             hold.last_refusal = Some(now.wall);
         }
         released
     }
 
     /// A hold that was found at start: its probe is due at once.
-    pub(crate) fn rebuild(&mut self, upstream: &Arc<str>, reverse_path: &ReversePath, now: Now) -> Released {
+    pub(crate) fn rebuild(
+        &mut self,
+        upstream: &Arc<str>,
+        reverse_path: &ReversePath,
+        now: Now,
+    ) -> Released {
         self.hold(upstream, reverse_path, now.mono)
     }
 
-    fn hold(&mut self, upstream: &Arc<str>, reverse_path: &ReversePath, next_probe: Monotonic) -> Released {
+    fn hold(
+        &mut self,
+        upstream: &Arc<str>,
+        reverse_path: &ReversePath,
+        next_probe: Monotonic,
+    ) -> Released {
         let key = (Arc::clone(upstream), reverse_path.clone());
         if let Some(hold) = self.holds.get_mut(&key) {
             hold.next_probe = hold.next_probe.max(next_probe);
@@ -116,14 +148,28 @@ impl Holds {
         self.made += 1;
         self.set.change(&key, true);
         self.oldest.insert(self.made, key.clone());
-        let hold = Hold { number: self.made, next_probe, last_refusal: None, waiting: VecDeque::new() };
+        let hold = Hold {
+            number: self.made,
+            next_probe,
+            last_refusal: None,
+            waiting: VecDeque::new(),
+        };
         self.holds.insert(key, hold);
         released
     }
 
     /// An entry waits for a hold. Gives it back if there is none.
-    pub(crate) fn wait(&mut self, upstream: &Arc<str>, reverse_path: &ReversePath, lane: LaneId, entry: Entry) -> Option<Entry> {
-        match self.holds.get_mut(&(Arc::clone(upstream), reverse_path.clone())) {
+    pub(crate) fn wait(
+        &mut self,
+        upstream: &Arc<str>,
+        reverse_path: &ReversePath,
+        lane: LaneId,
+        entry: Entry,
+    ) -> Option<Entry> {
+        match self
+            .holds
+            .get_mut(&(Arc::clone(upstream), reverse_path.clone()))
+        {
             Some(hold) => {
                 hold.waiting.push_back((lane, entry));
                 None
@@ -142,13 +188,32 @@ impl Holds {
 
     /// Ends every hold at an upstream.
     pub(crate) fn release_upstream(&mut self, upstream: &str) -> Released {
-        let keys: Vec<Key> = self.holds.keys().filter(|(held, _)| &**held == upstream).cloned().collect();
+        let keys: Vec<Key> = self
+            .holds
+            .keys()
+            .filter(|(held, _)| &**held == upstream)
+            .cloned()
+            .collect();
         keys.iter().flat_map(|key| self.remove(key)).collect()
     }
 
     /// Takes out everything that waits; the holds stay.
     pub(crate) fn take_waiting(&mut self) -> Released {
-        self.holds.values_mut().flat_map(|hold| std::mem::take(&mut hold.waiting)).collect()
+        self.holds
+            .values_mut()
+            .flat_map(|hold| std::mem::take(&mut hold.waiting))
+            .collect()
+    }
+
+    /// Ends the hold that a message waits for, if it waits for one.
+    pub(crate) fn release_of(&mut self, id: QueueId) -> Released {
+        let waits = |hold: &Hold| hold.waiting.iter().any(|(_, entry)| entry.id() == id);
+        let key = self
+            .holds
+            .iter()
+            .find(|(_, hold)| waits(hold))
+            .map(|(key, _)| key.clone());
+        key.map(|key| self.remove(&key)).unwrap_or_default()
     }
 
     fn remove(&mut self, key: &Key) -> Released {
@@ -162,7 +227,10 @@ impl Holds {
 
     /// One entry of each hold whose probe is due. Holds without an entry stay due until one comes.
     pub(crate) fn probes(&mut self, now: Monotonic) -> Released {
-        let due = self.holds.values_mut().filter(|hold| hold.next_probe <= now);
+        let due = self
+            .holds
+            .values_mut()
+            .filter(|hold| hold.next_probe <= now);
         due.filter_map(|hold| {
             let (lane, entry) = hold.waiting.pop_front()?;
             hold.next_probe = now.plus(PROBE_INTERVAL);
@@ -192,12 +260,18 @@ impl Holds {
     /// Every entry that waits, with its lane and the upstream it waits for.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&Arc<str>, LaneId, &Entry)> {
         self.holds.iter().flat_map(|((upstream, _), hold)| {
-            hold.waiting.iter().map(move |(lane, entry)| (upstream, *lane, entry))
+            hold.waiting
+                .iter()
+                .map(move |(lane, entry)| (upstream, *lane, entry))
         })
     }
 
     /// Takes out at most `limit` entries that fit; `fits` is told of the hold's last refusal.
-    pub(crate) fn extract(&mut self, limit: usize, fits: impl Fn(&Entry, Option<Timestamp>) -> bool) -> Released {
+    pub(crate) fn extract(
+        &mut self,
+        limit: usize,
+        fits: impl Fn(&Entry, Option<Timestamp>) -> bool,
+    ) -> Released {
         let mut taken = Vec::new();
         for hold in self.holds.values_mut() {
             let last_refusal = hold.last_refusal;
@@ -223,7 +297,9 @@ mod tests {
 
     fn entry(sequence: u64) -> Entry {
         let message = message(sequence, "a.b", "u@x.example", &["x@c.example"]);
-        Entry::of(&message, message.recipients.iter(), &mut Names::default()).unwrap().0
+        Entry::of(&message, message.recipients.iter(), &mut Names::default())
+            .unwrap()
+            .0
     }
 
     fn path(n: usize) -> ReversePath {
@@ -234,7 +310,10 @@ mod tests {
     fn one_message_an_hour_probes_and_an_acceptance_releases_the_rest() {
         let (clock, isp) = (ManualClock::new(), Arc::<str>::from("isp"));
         let mut holds = Holds::default();
-        assert!(holds.wait(&isp, &path(1), 1, entry(1)).is_some(), "nothing to wait for");
+        assert!(
+            holds.wait(&isp, &path(1), 1, entry(1)).is_some(),
+            "nothing to wait for"
+        );
         holds.refused(&isp, &path(1), Now::read(&clock));
         assert!(holds.set().contains("isp", &path(1)) && !holds.set().contains("other", &path(1)));
         for i in 1..=3 {
@@ -258,7 +337,10 @@ mod tests {
             holds.refused(&isp, &path(i), Now::read(&clock));
         }
         assert!(holds.wait(&isp, &path(0), 1, entry(1)).is_none());
-        assert_eq!(holds.refused(&isp, &path(MAXIMUM), Now::read(&clock)).len(), 1);
+        assert_eq!(
+            holds.refused(&isp, &path(MAXIMUM), Now::read(&clock)).len(),
+            1
+        );
         assert!(!holds.set().contains("isp", &path(0)));
         assert!(holds.set().contains("isp", &path(MAXIMUM)));
     }

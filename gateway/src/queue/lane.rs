@@ -119,7 +119,13 @@ pub(crate) struct Lane {
 
 impl Lane {
     /// An empty lane. `numbers` are those of the way's targets.
-    pub(crate) fn new(sender: SenderIdentity, way: Arc<Way>, numbers: Box<[u16]>, rank: Rank, rate: Option<u32>) -> Self {
+    pub(crate) fn new(
+        sender: SenderIdentity,
+        way: Arc<Way>,
+        numbers: Box<[u16]>,
+        rank: Rank,
+        rate: Option<u32>,
+    ) -> Self {
         let targets = way.targets.len();
         Self {
             sender,
@@ -139,7 +145,9 @@ impl Lane {
 
     /// Whether nothing is in it.
     pub(crate) fn is_empty(&self) -> bool {
-        self.ready.is_empty() && self.waiting.is_empty() && self.staged.iter().all(VecDeque::is_empty)
+        self.ready.is_empty()
+            && self.waiting.is_empty()
+            && self.staged.iter().all(VecDeque::is_empty)
     }
 
     /// Whether no target can take mail now: it is parked and costs no reads.
@@ -149,18 +157,29 @@ impl Lane {
 
     /// Whether every target is away, so that its messages show the state of their upstreams.
     pub(crate) fn is_cut_off(&self) -> bool {
-        self.standings.iter().all(|&standing| standing == Standing::Away)
+        self.standings
+            .iter()
+            .all(|&standing| standing == Standing::Away)
     }
 
     /// The position of the first target that can take mail, else of the first.
     pub(crate) fn shown_target(&self) -> Option<usize> {
-        let of = |wanted| self.standings.iter().position(|&standing| standing == wanted);
-        of(Standing::Able).or_else(|| of(Standing::Soon)).or((!self.standings.is_empty()).then_some(0))
+        let of = |wanted| {
+            self.standings
+                .iter()
+                .position(|&standing| standing == wanted)
+        };
+        of(Standing::Able)
+            .or_else(|| of(Standing::Soon))
+            .or((!self.standings.is_empty()).then_some(0))
     }
 
     /// Whether a target can take mail.
     pub(crate) fn standing(&self, target: usize) -> Standing {
-        self.standings.get(target).copied().unwrap_or(Standing::Away)
+        self.standings
+            .get(target)
+            .copied()
+            .unwrap_or(Standing::Away)
     }
 
     /// Takes note of what the targets can do now. What was staged by the old picture is ready again.
@@ -208,12 +227,20 @@ impl Lane {
 
     /// When the next waiting entry is due.
     pub(crate) fn next_tick(&self) -> Option<Tick> {
-        self.waiting.keys().next().copied().filter(|&tick| tick != NEVER)
+        self.waiting
+            .keys()
+            .next()
+            .copied()
+            .filter(|&tick| tick != NEVER)
     }
 
     /// Makes ready what is due at a tick.
     pub(crate) fn promote(&mut self, now: Tick) {
-        while let Some(first) = self.waiting.first_entry().filter(|first| *first.key() <= now && *first.key() != NEVER) {
+        while let Some(first) = self
+            .waiting
+            .first_entry()
+            .filter(|first| *first.key() <= now && *first.key() != NEVER)
+        {
             for entry in first.remove() {
                 self.place(entry);
             }
@@ -231,13 +258,19 @@ impl Lane {
             return (None, others);
         }
         for _ in 0..LOOK_AHEAD {
-            let Some(entry) = self.ready.pop_front() else { break };
+            let Some(entry) = self.ready.pop_front() else {
+                break;
+            };
             let chosen = self.choose(&entry).unwrap_or(target);
             if chosen == target {
                 self.tally.subtract(&entry);
                 return (Some(entry), others);
             }
-            if self.staged.get(chosen).is_some_and(|staged| staged.len() >= STAGED_MAXIMUM) {
+            if self
+                .staged
+                .get(chosen)
+                .is_some_and(|staged| staged.len() >= STAGED_MAXIMUM)
+            {
                 self.ready.push_front(entry);
                 break;
             }
@@ -278,14 +311,21 @@ impl Lane {
 
     /// Whether a turn at a target may bring an entry.
     pub(crate) fn has_work_for(&self, target: usize) -> bool {
-        let staged = self.staged.get(target).is_some_and(|staged| !staged.is_empty());
-        self.standing(target) == Standing::Able && (staged || (!self.ready.is_empty() && self.is_front(target)))
+        let staged = self
+            .staged
+            .get(target)
+            .is_some_and(|staged| !staged.is_empty());
+        self.standing(target) == Standing::Able
+            && (staged || (!self.ready.is_empty() && self.is_front(target)))
     }
 
     /// The target that an entry is for, given what the targets can do now. `None` only without any target.
     pub(crate) fn choose(&self, entry: &Entry) -> Option<usize> {
         let id = entry.id();
-        let last = self.numbers.iter().position(|&number| number == entry.last && number != 0);
+        let last = self
+            .numbers
+            .iter()
+            .position(|&number| number == entry.last && number != 0);
         let usable = |i: usize| self.standing(i) != Standing::Away;
         match (entry.bond, last) {
             (Bond::Only, Some(last)) => return Some(last),
@@ -298,12 +338,16 @@ impl Lane {
             }
             _ => {}
         }
-        self.way.pick(id, usable).or_else(|| self.way.pick(id, |_| true))
+        self.way
+            .pick(id, usable)
+            .or_else(|| self.way.pick(id, |_| true))
     }
 
     /// Marks the lane as being in a target's turns; whether it was not yet.
     pub(crate) fn list(&mut self, target: usize) -> bool {
-        self.listed.get_mut(target).is_some_and(|listed| !std::mem::replace(listed, true))
+        self.listed
+            .get_mut(target)
+            .is_some_and(|listed| !std::mem::replace(listed, true))
     }
 
     /// Marks the lane as not being in a target's turns.
@@ -316,7 +360,10 @@ impl Lane {
     /// Every entry.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
         let staged = self.staged.iter().flatten();
-        self.ready.iter().chain(staged).chain(self.waiting.values().flatten())
+        self.ready
+            .iter()
+            .chain(staged)
+            .chain(self.waiting.values().flatten())
     }
 
     /// Takes out at most `limit` entries that fit.

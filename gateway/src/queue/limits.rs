@@ -17,7 +17,12 @@ pub(crate) struct Limits {
 
 impl Limits {
     /// Takes one message's worth, or says from when on that can be done.
-    pub(crate) fn take(&mut self, sender: &SenderIdentity, per_minute: u32, now: Monotonic) -> Result<(), Monotonic> {
+    pub(crate) fn take(
+        &mut self,
+        sender: &SenderIdentity,
+        per_minute: u32,
+        now: Monotonic,
+    ) -> Result<(), Monotonic> {
         let interval = MINUTE / per_minute.max(1);
         let burst = interval * (per_minute / 10).saturating_sub(1);
         let next = match self.next.get_mut(sender) {
@@ -54,7 +59,10 @@ mod tests {
             }
             now = now.plus(Duration::from_millis(100));
         }
-        assert!((600..=606).contains(&sent), "{sent} in ten minutes at 60 a minute");
+        assert!(
+            (600..=606).contains(&sent),
+            "{sent} in ten minutes at 60 a minute"
+        );
     }
 
     #[test]

@@ -15,6 +15,8 @@ use std::{
 
 use posthouse_config::{Senders, reason::Reason};
 
+pub(crate) use change::Overdue;
+
 use super::{
     deliver::UpstreamView,
     entry::{Due, Entry, Names, Now, seconds},
@@ -96,6 +98,8 @@ pub(crate) struct Schedule {
     ages: BTreeMap<u32, u64>,
     total: u64,
     bytes: u64,
+    /// Jobs under way that are no attempts.
+    readers: usize,
 }
 
 impl Schedule {
@@ -120,6 +124,7 @@ impl Schedule {
             ages: BTreeMap::new(),
             total: 0,
             bytes: 0,
+            readers: 0,
         }
     }
 
@@ -141,15 +146,31 @@ impl Schedule {
         *self.ages.entry(seconds(message.accepted)).or_default() += 1;
         self.rebuild_holds(&message, now);
         let alone = queued.deaths >= SUSPECT_DEATHS;
-        self.enter(Cached { message, content: queued.content }, alone, now.mono, now);
+        self.enter(
+            Cached {
+                message,
+                content: queued.content,
+            },
+            alone,
+            now.mono,
+            now,
+        );
     }
 
     fn rebuild_holds(&mut self, message: &Message, now: Now) {
-        for progress in message.recipients.iter().map(|recipient| &recipient.progress) {
-            if let (State::Held, Some(Reason::ReversePathRefused), Some(upstream)) =
-                (progress.state, progress.reason, progress.upstream.as_deref())
-            {
-                let released = self.holds.rebuild(&Arc::from(upstream), &message.reverse_path, now);
+        for progress in message
+            .recipients
+            .iter()
+            .map(|recipient| &recipient.progress)
+        {
+            if let (State::Held, Some(Reason::ReversePathRefused), Some(upstream)) = (
+                progress.state,
+                progress.reason,
+                progress.upstream.as_deref(),
+            ) {
+                let released = self
+                    .holds
+                    .rebuild(&Arc::from(upstream), &message.reverse_path, now);
                 self.readmit(released);
             }
         }
@@ -205,17 +226,28 @@ impl Schedule {
     /// The lane of a sender and a way, made if need be.
     fn lane(&mut self, sender: &SenderIdentity, way: &Arc<Way>, now: Now) -> LaneId {
         let address = Arc::as_ptr(way).addr();
-        if let Some(&id) = self.interned.get(&address).and_then(|lanes| lanes.get(sender)) {
+        if let Some(&id) = self
+            .interned
+            .get(&address)
+            .and_then(|lanes| lanes.get(sender))
+        {
             return id;
         }
         self.next_lane += 1;
         let id = self.next_lane;
         let (rank, rate) = rank_and_rate(&self.senders, sender);
-        let numbers = way.names.iter().map(|name| self.names.number(name)).collect();
+        let numbers = way
+            .names
+            .iter()
+            .map(|name| self.names.number(name))
+            .collect();
         let mut lane = Lane::new(sender.clone(), Arc::clone(way), numbers, rank, rate);
         lane.stand(change::standings(&self.ports, way, now.mono));
         self.lanes.insert(id, lane);
-        self.interned.entry(address).or_default().insert(sender.clone(), id);
+        self.interned
+            .entry(address)
+            .or_default()
+            .insert(sender.clone(), id);
         id
     }
 
@@ -254,7 +286,11 @@ impl Schedule {
         for target in 0..lane.way.targets.len() {
             if lane.has_work_for(target)
                 && lane.list(target)
-                && let Some(port) = lane.way.names.get(target).and_then(|name| self.ports.get_mut(name))
+                && let Some(port) = lane
+                    .way
+                    .names
+                    .get(target)
+                    .and_then(|name| self.ports.get_mut(name))
             {
                 port.turns.push(lane.rank, id);
             }
@@ -295,13 +331,22 @@ impl Schedule {
                 }
                 self.alone = Some(message);
             }
-            let busy = Busy { lane: id, entry, upstream: Some(Arc::clone(upstream)) };
+            let busy = Busy {
+                lane: id,
+                entry,
+                upstream: Some(Arc::clone(upstream)),
+            };
             self.busy.insert(message, busy);
             if let Some(port) = self.ports.get_mut(upstream) {
                 port.in_flight += 1;
             }
             let cached = self.window.take(message);
-            return Some(Taken { id: message, entry, way, cached });
+            return Some(Taken {
+                id: message,
+                entry,
+                way,
+                cached,
+            });
         }
     }
 
@@ -349,10 +394,22 @@ impl Schedule {
         self.gone(message.id, seconds(message.accepted), message.facts.length);
     }
 
-    /// A busy message could not be found again; the little that is known of it goes.
-    pub(crate) fn lost(&mut self, id: QueueId) {
-        let accepted = self.busy.get(&id).map_or(0, |busy| seconds(busy.entry.accepted()));
+    /// A busy message could not be found again; the little that is known of it goes. Gives back whose it was.
+    pub(crate) fn lost(&mut self, id: QueueId) -> Option<SenderIdentity> {
+        let busy = self.busy.get(&id)?;
+        let (accepted, lane) = (seconds(busy.entry.accepted()), busy.lane);
         self.gone(id, accepted, 0);
+        self.lanes.get(&lane).map(|lane| lane.sender.clone())
+    }
+
+    /// Whether a job has a message.
+    pub(crate) fn is_busy(&self, id: QueueId) -> bool {
+        self.busy.contains_key(&id)
+    }
+
+    /// Jobs under way that are no attempts.
+    pub(crate) fn readers(&self) -> usize {
+        self.readers
     }
 
     fn gone(&mut self, id: QueueId, accepted: u32, bytes: u64) {
@@ -412,7 +469,12 @@ impl Schedule {
         });
         if elsewhere.is_some() {
             self.push(busy.lane, entry, None);
-        } else if let Some(entry) = self.holds.wait(&upstream, &message.reverse_path, busy.lane, busy.entry.probe(false)) {
+        } else if let Some(entry) = self.holds.wait(
+            &upstream,
+            &message.reverse_path,
+            busy.lane,
+            busy.entry.probe(false),
+        ) {
             self.push(busy.lane, entry, None);
         }
     }
@@ -420,6 +482,9 @@ impl Schedule {
     /// Ends a job: the message is not busy any more, and other suspects may have their turn.
     fn done(&mut self, id: QueueId) -> Option<Busy> {
         let busy = self.busy.remove(&id)?;
+        if busy.upstream.is_none() {
+            self.readers = self.readers.saturating_sub(1);
+        }
         if self.alone == Some(id) {
             self.alone = None;
             let suspects = std::mem::take(&mut self.suspects);
@@ -429,7 +494,13 @@ impl Schedule {
     }
 
     /// The upstream refused this reverse-path, or took mail of it.
-    pub(crate) fn reverse_path(&mut self, upstream: &Arc<str>, message: &Message, refused: bool, now: Now) {
+    pub(crate) fn reverse_path(
+        &mut self,
+        upstream: &Arc<str>,
+        message: &Message,
+        refused: bool,
+        now: Now,
+    ) {
         let released = if refused {
             self.holds.refused(upstream, &message.reverse_path, now)
         } else {
@@ -462,7 +533,9 @@ impl Schedule {
     /// When time will next make something ready.
     pub(crate) fn next_wake(&self) -> Option<Monotonic> {
         let timer = self.timers.first().map(|(tick, _)| {
-            Monotonic::default().plus(std::time::Duration::from_millis(tick.saturating_mul(TICK_MILLIS)))
+            Monotonic::default().plus(std::time::Duration::from_millis(
+                tick.saturating_mul(TICK_MILLIS),
+            ))
         });
         timer.into_iter().chain(self.holds.next_probe()).min()
     }
@@ -484,7 +557,10 @@ fn rank_and_rate(senders: &Senders, sender: &SenderIdentity) -> (Rank, Option<u3
                 Class::Normal => Rank::Normal,
                 Class::Bulk => Rank::Bulk,
             };
-            (rank, found.and_then(|sender| sender.limits.messages_per_minute))
+            (
+                rank,
+                found.and_then(|sender| sender.limits.messages_per_minute),
+            )
         }
     }
 }

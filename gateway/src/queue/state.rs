@@ -70,7 +70,10 @@ impl Policy {
     /// The wait after attempt number `attempts`, from 1.
     fn wait(&self, attempts: u32) -> Duration {
         let doublings = attempts.saturating_sub(1).min(20);
-        let wait = self.initial.saturating_mul(1 << doublings).min(self.maximum);
+        let wait = self
+            .initial
+            .saturating_mul(1 << doublings)
+            .min(self.maximum);
         wait.saturating_mul(self.jitter) / 1000
     }
 
@@ -87,12 +90,19 @@ impl Policy {
 }
 
 /// The progress after an event. An end is never left.
-pub(crate) fn next(progress: Progress, event: Event<'_>, now: Timestamp, policy: &Policy) -> Progress {
+pub(crate) fn next(
+    progress: Progress,
+    event: Event<'_>,
+    now: Timestamp,
+    policy: &Policy,
+) -> Progress {
     if progress.state.is_final() {
         return progress;
     }
     match event {
-        Event::Attempted { upstream, verdict } => attempted(progress, upstream, verdict, now, policy),
+        Event::Attempted { upstream, verdict } => {
+            attempted(progress, upstream, verdict, now, policy)
+        }
         Event::Expired => ended(progress, State::Expired, Reason::Expired),
         Event::Cancelled => ended(progress, State::Cancelled, Reason::ByHand),
         Event::Retried => Progress {
@@ -132,13 +142,22 @@ fn attempted(
             offered(progress, upstream, evidence, State::Failed, Some(reason))
         }
         // The stop was ours: it costs the recipient nothing.
-        Verdict::Deferred { reason: Reason::Stopped, .. } => Progress {
+        Verdict::Deferred {
+            reason: Reason::Stopped,
+            ..
+        } => Progress {
             state: State::Pending,
             reason: Some(Reason::Stopped),
             next_attempt: None,
             ..progress
         },
-        Verdict::Deferred { reason, evidence, wait, refused, lost } => {
+        Verdict::Deferred {
+            reason,
+            evidence,
+            wait,
+            refused,
+            lost,
+        } => {
             let mut after = offered(progress, upstream, evidence, State::Deferred, Some(reason));
             after.refusals = after.refusals.saturating_add(refused.into());
             after.lost = after.lost.saturating_add(lost.into());
@@ -159,7 +178,13 @@ fn attempted(
             if progress.unconfirmed + 1 >= UNCONFIRMED_MAXIMUM {
                 return held(progress, upstream, reason, evidence, now);
             }
-            let mut after = offered(progress, upstream, evidence, State::Unconfirmed, Some(reason));
+            let mut after = offered(
+                progress,
+                upstream,
+                evidence,
+                State::Unconfirmed,
+                Some(reason),
+            );
             after.unconfirmed += 1;
             after.next_attempt = Some(policy.next(now, after.attempts, UNCONFIRMED_WAIT));
             after

@@ -22,7 +22,10 @@ impl Turns {
     /// Puts a lane at the end of its rank's ring.
     pub(crate) fn push(&mut self, rank: Rank, lane: LaneId) {
         let floor = self.floor();
-        let (Some(ring), Some(pass)) = (self.rings.get_mut(rank as usize), self.passes.get_mut(rank as usize)) else {
+        let (Some(ring), Some(pass)) = (
+            self.rings.get_mut(rank as usize),
+            self.passes.get_mut(rank as usize),
+        ) else {
             return;
         };
         if ring.is_empty() {
@@ -33,21 +36,32 @@ impl Turns {
 
     /// The lane whose turn it is.
     pub(crate) fn take(&mut self) -> Option<LaneId> {
-        let with_work = self.rings.iter_mut().zip(&self.passes).filter(|(ring, _)| !ring.is_empty());
+        let with_work = self
+            .rings
+            .iter_mut()
+            .zip(&self.passes)
+            .filter(|(ring, _)| !ring.is_empty());
         let (ring, _) = with_work.min_by_key(|(_, pass)| **pass)?;
         ring.pop_front()
     }
 
     /// A lane of this rank used its turn.
     pub(crate) fn spend(&mut self, rank: Rank) {
-        if let (Some(pass), Some(stride)) = (self.passes.get_mut(rank as usize), STRIDES.get(rank as usize)) {
+        if let (Some(pass), Some(stride)) = (
+            self.passes.get_mut(rank as usize),
+            STRIDES.get(rank as usize),
+        ) {
             *pass += stride;
         }
     }
 
     /// The lowest pass of those with work; without any, the highest of all.
     fn floor(&self) -> u64 {
-        let with_work = self.rings.iter().zip(&self.passes).filter(|(ring, _)| !ring.is_empty());
+        let with_work = self
+            .rings
+            .iter()
+            .zip(&self.passes)
+            .filter(|(ring, _)| !ring.is_empty());
         let lowest = with_work.map(|(_, pass)| *pass).min();
         lowest.unwrap_or_else(|| self.passes.iter().copied().max().unwrap_or(0))
     }
@@ -78,7 +92,10 @@ mod tests {
         for (rank, expected) in ranks.iter().zip([1200, 500, 200, 100]) {
             assert!((rank - expected).abs() <= 5, "{ranks:?}");
         }
-        assert!(count.chunks(2).all(|pair| i32::abs(pair[0] - pair[1]) <= 1), "{count:?}");
+        assert!(
+            count.chunks(2).all(|pair| i32::abs(pair[0] - pair[1]) <= 1),
+            "{count:?}"
+        );
     }
 
     #[test]
@@ -100,7 +117,11 @@ mod tests {
                 lane
             })
             .collect();
-        assert_eq!(first.iter().filter(|&&lane| lane == 2).count(), 2, "{first:?}");
+        assert_eq!(
+            first.iter().filter(|&&lane| lane == 2).count(),
+            2,
+            "{first:?}"
+        );
         assert_eq!(Turns::default().take(), None);
     }
 }

@@ -73,7 +73,14 @@ impl Window {
         let share = self.lanes.entry(lane).or_default();
         share.messages += 1;
         share.envelopes += envelope;
-        self.slots.insert(id, Slot { cached, lane, envelope });
+        self.slots.insert(
+            id,
+            Slot {
+                cached,
+                lane,
+                envelope,
+            },
+        );
     }
 
     /// Takes a message out.

@@ -1,6 +1,9 @@
 //! What makes the schedule look at all its lanes: a new picture of the upstreams, a new document, old age, a person.
 
-use std::{collections::{BTreeMap, HashSet}, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use posthouse_config::{
     Senders,
@@ -42,7 +45,8 @@ impl Schedule {
             let port = self.ports.entry(Arc::clone(name)).or_default();
             port.view = Some(view.clone());
         }
-        self.ports.retain(|_, port| port.view.is_some() || port.in_flight > 0);
+        self.ports
+            .retain(|_, port| port.view.is_some() || port.in_flight > 0);
         let ids: Vec<LaneId> = self.lanes.keys().copied().collect();
         for id in ids {
             self.stand(id, now);
@@ -50,7 +54,9 @@ impl Schedule {
     }
 
     fn stand(&mut self, id: LaneId, now: Now) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = self.lanes.get_mut(&id) else {
+            return;
+        };
         let standings = standings(&self.ports, &lane.way, now.mono);
         lane.stand(standings);
         if lane.is_parked() {
@@ -60,7 +66,12 @@ impl Schedule {
     }
 
     /// Goes by another document. Lanes made for the old one stay until their messages were read again.
-    pub(crate) fn document_changed(&mut self, router: Arc<Router>, senders: Arc<Senders>, now: Now) {
+    pub(crate) fn document_changed(
+        &mut self,
+        router: Arc<Router>,
+        senders: Arc<Senders>,
+        now: Now,
+    ) {
         let (old, new) = (self.router.document(), router.document());
         if old.routes != new.routes || old.upstreams != new.upstreams {
             for lane in self.lanes.values_mut() {
@@ -85,12 +96,19 @@ impl Schedule {
         }
     }
 
+    /// A person wants a message tried: the hold it waits for, if any, is over for all that wait for it.
+    pub(crate) fn release_hold_of(&mut self, id: QueueId) {
+        let released = self.holds.release_of(id);
+        self.readmit(released);
+    }
+
     fn forget_empty_lanes(&mut self) {
         let of_holds = self.holds.entries().map(|(_, lane, _)| lane);
         let of_busy = self.busy.values().map(|busy| busy.lane);
         let of_suspects = self.suspects.iter().map(|(lane, _)| *lane);
         let kept: HashSet<LaneId> = of_holds.chain(of_busy).chain(of_suspects).collect();
-        self.lanes.retain(|id, lane| !lane.is_old || !lane.is_empty() || kept.contains(id));
+        self.lanes
+            .retain(|id, lane| !lane.is_old || !lane.is_empty() || kept.contains(id));
     }
 
     /// An upstream's part of the document, or its credential, changed: what it held against reverse-paths is over.
@@ -102,7 +120,10 @@ impl Schedule {
     /// A message of a lane of an old document that cannot be served: it is to be read and given its new lane.
     pub(crate) fn next_to_sort(&mut self) -> Option<QueueId> {
         loop {
-            let (&id, lane) = self.lanes.iter_mut().find(|(_, lane)| lane.is_old && lane.is_parked() && !lane.is_empty())?;
+            let (&id, lane) = self
+                .lanes
+                .iter_mut()
+                .find(|(_, lane)| lane.is_old && lane.is_parked() && !lane.is_empty())?;
             let entry = lane.pop_any()?;
             if let Some(message) = self.occupy(id, entry) {
                 return Some(message);
@@ -118,7 +139,15 @@ impl Schedule {
             return None;
         }
         self.window.take(message);
-        self.busy.insert(message, Busy { lane, entry, upstream: None });
+        self.readers += 1;
+        self.busy.insert(
+            message,
+            Busy {
+                lane,
+                entry,
+                upstream: None,
+            },
+        );
         Some(message)
     }
 
@@ -127,32 +156,54 @@ impl Schedule {
         let mut overdue = Vec::new();
         let ids: Vec<LaneId> = self.lanes.keys().copied().collect();
         for id in ids {
-            let Some(lane) = self.lanes.get_mut(&id) else { continue };
+            let Some(lane) = self.lanes.get_mut(&id) else {
+                continue;
+            };
             let (way, evidence) = (Arc::clone(&lane.way), lane_evidence(&self.ports, lane));
             let left = limit.saturating_sub(overdue.len());
             let entries = lane.extract(left, |entry| {
-                is_over(entry.accepted(), entry.own_expiry(), entry_evidence(entry, evidence), retry, now.wall)
+                is_over(
+                    entry.accepted(),
+                    entry.own_expiry(),
+                    entry_evidence(entry, evidence),
+                    retry,
+                    now.wall,
+                )
             });
             for entry in entries {
                 let way = Arc::clone(&way);
-                overdue.extend(self.occupy(id, entry).map(|id| Overdue { id, way, evidence }));
+                overdue.extend(
+                    self.occupy(id, entry)
+                        .map(|id| Overdue { id, way, evidence }),
+                );
             }
         }
         let left = limit.saturating_sub(overdue.len());
         let held = |last| Evidence::FailedAt(Age::Held, last);
         let refused = self.holds.extract(left, |entry, last| {
-            is_over(entry.accepted(), entry.own_expiry(), held(last), retry, now.wall)
+            is_over(
+                entry.accepted(),
+                entry.own_expiry(),
+                held(last),
+                retry,
+                now.wall,
+            )
         });
         for (lane, entry) in refused {
-            let Some(way) = self.lanes.get(&lane).map(|lane| Arc::clone(&lane.way)) else { continue };
+            let Some(way) = self.lanes.get(&lane).map(|lane| Arc::clone(&lane.way)) else {
+                continue;
+            };
             let evidence = held(Some(now.wall));
-            overdue.extend(self.occupy(lane, entry).map(|id| Overdue { id, way, evidence }));
+            overdue.extend(
+                self.occupy(lane, entry)
+                    .map(|id| Overdue { id, way, evidence }),
+            );
         }
         overdue
     }
 
-    /// Makes a message busy for a person. `None` if it is busy or not there.
-    pub(crate) fn pick(&mut self, id: QueueId) -> Option<QueueId> {
+    /// Makes a message busy for a person, and gives the way of its lane. `None` if it is busy or not there.
+    pub(crate) fn pick(&mut self, id: QueueId) -> Option<Arc<Way>> {
         if self.busy.contains_key(&id) {
             return None;
         }
@@ -170,18 +221,26 @@ impl Schedule {
             None => match self.holds.extract(1, |entry, _| entry.id() == id).pop() {
                 Some(found) => found,
                 None => {
-                    let at = self.suspects.iter().position(|(_, entry)| entry.id() == id)?;
+                    let at = self
+                        .suspects
+                        .iter()
+                        .position(|(_, entry)| entry.id() == id)?;
                     self.suspects.swap_remove(at)
                 }
             },
         };
-        self.occupy(lane, entry)
+        let way = Arc::clone(&self.lanes.get(&lane)?.way);
+        self.occupy(lane, entry).map(|_| way)
     }
 }
 
 impl Lane {
     /// What is known about mail that waits for this lane's targets.
-    fn evidence(&self, last_failure: impl Fn(&str) -> Option<Timestamp>, holds: impl Fn(&str) -> bool) -> Evidence {
+    fn evidence(
+        &self,
+        last_failure: impl Fn(&str) -> Option<Timestamp>,
+        holds: impl Fn(&str) -> bool,
+    ) -> Evidence {
         if self.way.targets.is_empty() {
             return Evidence::Hopeless(Age::Held);
         }
@@ -189,7 +248,11 @@ impl Lane {
             return Evidence::Attempt;
         }
         let names = || self.way.names.iter();
-        let age = if names().all(|name| holds(name)) { Age::Held } else { Age::Deferred };
+        let age = if names().all(|name| holds(name)) {
+            Age::Held
+        } else {
+            Age::Deferred
+        };
         // Each of them must have been tried in vain.
         let failed = names().map(|name| last_failure(name)).min().flatten();
         Evidence::FailedAt(age, failed)
@@ -207,16 +270,25 @@ fn lane_evidence(ports: &BTreeMap<Arc<str>, Port>, lane: &Lane) -> Evidence {
 /// What is known about one entry of a lane.
 fn entry_evidence(entry: &Entry, lane: Evidence) -> Evidence {
     match (entry.waiting, entry.reason()) {
-        (Waiting::Held, Some(Reason::Poison | Reason::Unconfirmed)) => Evidence::Hopeless(Age::Held),
+        (Waiting::Held, Some(Reason::Poison | Reason::Unconfirmed)) => {
+            Evidence::Hopeless(Age::Held)
+        }
         (Waiting::Unconfirmed, _) => Evidence::Hopeless(Age::Deferred),
         _ => lane,
     }
 }
 
 /// What each target of a way can do now.
-pub(super) fn standings(ports: &BTreeMap<Arc<str>, Port>, way: &Way, now: Monotonic) -> Box<[Standing]> {
+pub(super) fn standings(
+    ports: &BTreeMap<Arc<str>, Port>,
+    way: &Way,
+    now: Monotonic,
+) -> Box<[Standing]> {
     let view = |name: &Arc<str>| ports.get(name).and_then(|port| port.view.as_ref());
-    way.names.iter().map(|name| standing(view(name), way, now)).collect()
+    way.names
+        .iter()
+        .map(|name| standing(view(name), way, now))
+        .collect()
 }
 
 /// Whether a target can take mail now: it is available unless it is backed off, or limited for longer than the route

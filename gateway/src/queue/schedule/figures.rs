@@ -65,7 +65,8 @@ impl Figures {
             if let (Some(count), Some(sum)) = (tally.recipients.get(from), recipients.get_mut(to)) {
                 *sum += count;
             }
-            if let (Some(count), Some(sum)) = (tally.messages.get(from), self.by_state.get_mut(to)) {
+            if let (Some(count), Some(sum)) = (tally.messages.get(from), self.by_state.get_mut(to))
+            {
                 *sum += count;
             }
         }
@@ -81,7 +82,12 @@ impl Figures {
             .find(|held| held.reason == reason && held.upstream == upstream);
         match known {
             Some(held) => held.messages += messages,
-            None => self.held_reasons.push(HeldReason { reason, upstream: upstream.to_owned(), messages, reply }),
+            None => self.held_reasons.push(HeldReason {
+                reason,
+                upstream: upstream.to_owned(),
+                messages,
+                reply,
+            }),
         }
     }
 }
@@ -121,7 +127,11 @@ impl Schedule {
         let mut figures = Figures {
             messages: self.total,
             bytes: self.bytes,
-            oldest: self.ages.keys().next().map(|&seconds| Timestamp::from_millis(u64::from(seconds) * 1000)),
+            oldest: self
+                .ages
+                .keys()
+                .next()
+                .map(|&seconds| Timestamp::from_millis(u64::from(seconds) * 1000)),
             ..Figures::default()
         };
         for lane in self.lanes.values() {
@@ -129,8 +139,16 @@ impl Schedule {
         }
         for (upstream, tally) in self.holds.tallies() {
             figures.add(&upstream, &tally, |_| HELD);
-            let reply = self.ports.get(&upstream).and_then(|port| port.view.as_ref()?.reply.clone());
-            figures.add_reason(Reason::ReversePathRefused, &upstream, tally.messages.iter().sum(), reply);
+            let reply = self
+                .ports
+                .get(&upstream)
+                .and_then(|port| port.view.as_ref()?.reply.clone());
+            figures.add_reason(
+                Reason::ReversePathRefused,
+                &upstream,
+                tally.messages.iter().sum(),
+                reply,
+            );
         }
         self.add_busy(&mut figures);
         // Of a message in several lanes the counted part may be settled: its other parts mostly wait for time.
@@ -143,7 +161,9 @@ impl Schedule {
 
     fn add_lane(&self, lane: &Lane, figures: &mut Figures) {
         let shown = self.shown(lane);
-        figures.add(&shown.upstream, &lane.tally, |waiting| index(shown.waiting(waiting)));
+        figures.add(&shown.upstream, &lane.tally, |waiting| {
+            index(shown.waiting(waiting))
+        });
         for (reason, messages) in &lane.tally.held {
             figures.add_reason(*reason, &shown.upstream, *messages, None);
         }
@@ -156,8 +176,14 @@ impl Schedule {
     fn add_busy(&self, figures: &mut Figures) {
         let none: Arc<str> = NO_UPSTREAM.into();
         for busy in self.busy.values() {
-            let recipients = figures.recipients.entry(Arc::clone(busy.upstream.as_ref().unwrap_or(&none)));
-            let at = if busy.upstream.is_some() { IN_FLIGHT } else { index(busy.entry.waiting) };
+            let recipients = figures
+                .recipients
+                .entry(Arc::clone(busy.upstream.as_ref().unwrap_or(&none)));
+            let at = if busy.upstream.is_some() {
+                IN_FLIGHT
+            } else {
+                index(busy.entry.waiting)
+            };
             if let Some(sum) = recipients.or_default().get_mut(at) {
                 *sum += busy.entry.recipients();
             }
@@ -179,23 +205,51 @@ impl Schedule {
         let mut listed = Vec::new();
         for lane in self.lanes.values() {
             let shown = self.shown(lane);
-            listed.extend(lane.entries().filter(|entry| !entry.is_extra()).map(|entry| {
-                let cut_off = shown.cut_off.as_ref().filter(|_| matches!(entry.waiting, Waiting::Pending | Waiting::Deferred));
-                let reason = cut_off.map_or(entry.reason(), |(_, reason, _)| Some(*reason));
-                listed_entry(entry, shown.waiting(entry.waiting).as_label(), reason, &shown.upstream)
-            }));
+            listed.extend(
+                lane.entries()
+                    .filter(|entry| !entry.is_extra())
+                    .map(|entry| {
+                        let cut_off = shown.cut_off.as_ref().filter(|_| {
+                            matches!(entry.waiting, Waiting::Pending | Waiting::Deferred)
+                        });
+                        let reason = cut_off.map_or(entry.reason(), |(_, reason, _)| Some(*reason));
+                        listed_entry(
+                            entry,
+                            shown.waiting(entry.waiting).as_label(),
+                            reason,
+                            &shown.upstream,
+                        )
+                    }),
+            );
         }
-        let of_holds = self.holds.entries().filter(|(_, _, entry)| !entry.is_extra());
+        let of_holds = self
+            .holds
+            .entries()
+            .filter(|(_, _, entry)| !entry.is_extra());
         listed.extend(of_holds.map(|(upstream, _, entry)| {
-            listed_entry(entry, Waiting::Held.as_label(), Some(Reason::ReversePathRefused), upstream)
+            listed_entry(
+                entry,
+                Waiting::Held.as_label(),
+                Some(Reason::ReversePathRefused),
+                upstream,
+            )
         }));
         let none: Arc<str> = NO_UPSTREAM.into();
         listed.extend(self.suspects.iter().map(|(_, entry)| {
             listed_entry(entry, entry.waiting.as_label(), entry.reason(), &none)
         }));
         listed.extend(self.busy.values().map(|busy| {
-            let state = if busy.upstream.is_some() { "in_flight" } else { busy.entry.waiting.as_label() };
-            listed_entry(&busy.entry, state, busy.entry.reason(), busy.upstream.as_ref().unwrap_or(&none))
+            let state = if busy.upstream.is_some() {
+                "in_flight"
+            } else {
+                busy.entry.waiting.as_label()
+            };
+            listed_entry(
+                &busy.entry,
+                state,
+                busy.entry.reason(),
+                busy.upstream.as_ref().unwrap_or(&none),
+            )
         }));
         listed.sort_by_key(|message| message.id);
         listed.dedup_by_key(|message| message.id);
@@ -203,26 +257,61 @@ impl Schedule {
     }
 
     fn shown(&self, lane: &Lane) -> Shown {
-        let Some(upstream) = lane.shown_target().and_then(|target| lane.way.names.get(target)) else {
+        let Some(upstream) = lane
+            .shown_target()
+            .and_then(|target| lane.way.names.get(target))
+        else {
             let cut_off = Some((Waiting::Held, Reason::NoEligibleTarget, None));
-            return Shown { upstream: NO_UPSTREAM.into(), cut_off };
+            return Shown {
+                upstream: NO_UPSTREAM.into(),
+                cut_off,
+            };
         };
-        let cut_off = lane.is_cut_off().then(|| self.cut_off(lane, upstream)).flatten();
-        Shown { upstream: Arc::clone(upstream), cut_off }
+        let cut_off = lane
+            .is_cut_off()
+            .then(|| self.cut_off(lane, upstream))
+            .flatten();
+        Shown {
+            upstream: Arc::clone(upstream),
+            cut_off,
+        }
     }
 
     /// The state of a lane whose targets are all away: held only if not one of them waits for time alone.
-    fn cut_off(&self, lane: &Lane, upstream: &Arc<str>) -> Option<(Waiting, Reason, Option<String>)> {
-        let view = |name: &Arc<str>| -> Option<&UpstreamView> { self.ports.get(name)?.view.as_ref() };
+    fn cut_off(
+        &self,
+        lane: &Lane,
+        upstream: &Arc<str>,
+    ) -> Option<(Waiting, Reason, Option<String>)> {
+        let view =
+            |name: &Arc<str>| -> Option<&UpstreamView> { self.ports.get(name)?.view.as_ref() };
         let state = |name| view(name).map_or(UpstreamState::Untried, |view| view.state);
-        let waiting = if lane.way.names.iter().all(|name| state(name).holds()) { Waiting::Held } else { Waiting::Deferred };
+        let waiting = if lane.way.names.iter().all(|name| state(name).holds()) {
+            Waiting::Held
+        } else {
+            Waiting::Deferred
+        };
         let reason = Option::<Reason>::from(state(upstream))?;
-        Some((waiting, reason, view(upstream).and_then(|view| view.reply.clone())))
+        Some((
+            waiting,
+            reason,
+            view(upstream).and_then(|view| view.reply.clone()),
+        ))
     }
 }
 
-fn listed_entry(entry: &Entry, state: &'static str, reason: Option<Reason>, upstream: &Arc<str>) -> Listed {
-    Listed { id: entry.id(), state, reason, upstream: Arc::clone(upstream) }
+fn listed_entry(
+    entry: &Entry,
+    state: &'static str,
+    reason: Option<Reason>,
+    upstream: &Arc<str>,
+) -> Listed {
+    Listed {
+        id: entry.id(),
+        state,
+        reason,
+        upstream: Arc::clone(upstream),
+    }
 }
 
 /// The position of a state in [`Figures::by_state`].
