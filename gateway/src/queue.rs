@@ -130,7 +130,7 @@ pub fn queue(parts: QueueParts, recovered: Recovered) -> (QueueTask, QueueHandle
     let (events, event_receiver) = mpsc::unbounded_channel();
     let (commands, command_receiver) = mpsc::channel(COMMANDS);
     let inbox = Arc::new(recovered.inbox);
-    let shared = Shared {
+    let shared = Arc::new(Shared {
         spool: parts.spool,
         deliver: parts.deliver,
         clock: parts.clock,
@@ -140,7 +140,7 @@ pub fn queue(parts: QueueParts, recovered: Recovered) -> (QueueTask, QueueHandle
         inbox: Arc::clone(&inbox),
         holds: recovered.schedule.hold_set(),
         events,
-    };
+    });
     let router = Arc::clone(recovered.schedule.router());
     let task = QueueTask {
         progress: Progress::new(recovered.poisoned, Now::read(&*shared.clock)),
@@ -153,7 +153,7 @@ pub fn queue(parts: QueueParts, recovered: Recovered) -> (QueueTask, QueueHandle
         schedule: recovered.schedule,
         events: event_receiver,
         commands: command_receiver,
-        shared: shared.clone(),
+        shared: Arc::clone(&shared),
     };
     (
         task,

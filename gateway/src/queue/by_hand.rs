@@ -119,7 +119,7 @@ pub(crate) enum Command {
 /// Tells and asks the queue. Cheap to clone.
 #[derive(Clone)]
 pub struct QueueHandle {
-    pub(super) shared: Shared,
+    pub(super) shared: Arc<Shared>,
     pub(super) inbox: Arc<Inbox>,
     pub(super) commands: mpsc::Sender<Command>,
 }

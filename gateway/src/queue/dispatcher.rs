@@ -37,7 +37,7 @@ const JOBS: usize = 8192;
 const READERS: usize = 16;
 
 /// How often the queue is searched for mail that is too old.
-const SWEEP: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_mins(1);
 
 /// Messages given up in one go.
 const SWEEP_LIMIT: usize = 256;
@@ -53,7 +53,7 @@ const FAILURES: usize = 500;
 
 /// The queue's task.
 pub struct QueueTask {
-    pub(super) shared: Shared,
+    pub(super) shared: Arc<Shared>,
     pub(super) schedule: Schedule,
     pub(super) config: Arc<Config>,
     pub(super) events: mpsc::UnboundedReceiver<Event>,
@@ -207,7 +207,7 @@ impl QueueTask {
         self.progress.jobs += 1;
         self.progress.is_dirty = true;
         tokio::spawn(job::run(
-            self.shared.clone(),
+            Arc::clone(&self.shared),
             Arc::clone(&self.config),
             work,
         ));

@@ -82,8 +82,10 @@ pub(crate) enum Bond {
     Stays,
     /// No other may be used: it may have the message and not have said so.
     Only,
-    /// Another one first: this one cannot take it, or is not to decide about it.
+    /// Another one: this one cannot take it, or is not to decide about it.
     Avoids,
+    /// Another one if one is available: this one did not take it.
+    Shuns,
 }
 
 impl Bond {
@@ -94,16 +96,10 @@ impl Bond {
         }
         match (progress.state, progress.reason) {
             (State::Unconfirmed, _) if progress.unconfirmed < UNCONFIRMED_ELSEWHERE => Self::Only,
-            (State::Unconfirmed, _)
-            | (
-                _,
-                Some(
-                    Reason::TooLarge
-                    | Reason::Utf8Needed
-                    | Reason::FallbackRefused
-                    | Reason::ReversePathRefused,
-                ),
-            ) => Self::Avoids,
+            (State::Unconfirmed, _) | (_, Some(Reason::ReversePathRefused)) => Self::Shuns,
+            (_, Some(Reason::TooLarge | Reason::Utf8Needed | Reason::FallbackRefused)) => {
+                Self::Avoids
+            }
             _ => Self::Stays,
         }
     }
@@ -284,10 +280,10 @@ impl Entry {
     }
 
     /// The same, to be offered to another upstream first.
-    pub(crate) fn avoiding(self, last: u16) -> Self {
+    pub(crate) fn shunning(self, last: u16) -> Self {
         Self {
             last,
-            bond: Bond::Avoids,
+            bond: Bond::Shuns,
             ..self
         }
     }
@@ -370,7 +366,7 @@ mod tests {
             ),
             (
                 tried(State::Unconfirmed, Some(Reason::Unconfirmed), 2),
-                Bond::Avoids,
+                Bond::Shuns,
             ),
             (
                 tried(State::Deferred, Some(Reason::TooLarge), 0),

@@ -12,7 +12,7 @@ use super::entry::Now;
 use crate::mail::Timestamp;
 
 /// A wall clock that parts from the monotonic one by more than this has been set.
-const DIVERGENCE: Duration = Duration::from_secs(3600);
+const DIVERGENCE: Duration = Duration::from_hours(1);
 
 /// Which of the two ages counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

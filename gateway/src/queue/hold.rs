@@ -25,7 +25,7 @@ use crate::{
 pub(crate) const MAXIMUM: usize = 10_000;
 
 /// One message an hour finds out whether the hold can end.
-const PROBE_INTERVAL: Duration = Duration::from_secs(3600);
+const PROBE_INTERVAL: Duration = Duration::from_hours(1);
 
 /// What a hold is on.
 type Key = (Arc<str>, ReversePath);

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How long a message rests that could not be read, or whose job broke.
-const REST: Duration = Duration::from_secs(60);
+const REST: Duration = Duration::from_mins(1);
 
 /// How long a message rests that was not offered although its upstream seemed ready.
 const BREATH: Duration = Duration::from_secs(1);
@@ -146,7 +146,7 @@ impl Drop for Ending<'_> {
 }
 
 /// Does a job.
-pub(crate) async fn run(shared: Shared, config: Arc<Config>, work: Work) {
+pub(crate) async fn run(shared: Arc<Shared>, config: Arc<Config>, work: Work) {
     let mut ending = Ending {
         shared: &shared,
         id: work.id(),
@@ -479,6 +479,7 @@ fn ended(
 ) -> End {
     let Settled {
         message,
+        finished,
         report,
         failures,
     } = settled;
@@ -487,7 +488,7 @@ fn ended(
         failures,
         attempted,
     };
-    if message.is_settled() {
+    if finished {
         End::Settled(message, consequences)
     } else {
         again(message, content, not_before, consequences)

@@ -330,9 +330,13 @@ impl Lane {
         match (entry.bond, last) {
             (Bond::Only, Some(last)) => return Some(last),
             (Bond::Stays, Some(last)) if usable(last) => return Some(last),
-            (Bond::Avoids, Some(last)) => {
+            (Bond::Avoids | Bond::Shuns, Some(last)) => {
                 let other = self.way.pick(id, |i| i != last && usable(i));
-                if let Some(other) = other.or_else(|| self.way.pick(id, |i| i != last)) {
+                let waits = || {
+                    self.way
+                        .pick(id, |i| i != last && entry.bond == Bond::Avoids)
+                };
+                if let Some(other) = other.or_else(waits) {
                     return Some(other);
                 }
             }

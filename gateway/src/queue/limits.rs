@@ -7,7 +7,7 @@ use std::{collections::HashMap, time::Duration};
 
 use crate::{clock::Monotonic, mail::SenderIdentity};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// When each limited sender's next message would be on time.
 #[derive(Debug, Default)]

@@ -117,10 +117,10 @@ mod tests {
         );
         message.recipients[0].progress.state = State::Relayed;
         message.recipients[1].progress.state = State::Deferred;
-        message.recipients[1].progress.next_attempt = Some(START.plus(Duration::from_secs(60)));
+        message.recipients[1].progress.next_attempt = Some(START.plus(Duration::from_mins(1)));
         assert_eq!(offered(&message, "a", START), Some(vec![2]));
         assert_eq!(
-            offered(&message, "a", START.plus(Duration::from_secs(60))),
+            offered(&message, "a", START.plus(Duration::from_mins(1))),
             Some(vec![1, 2])
         );
     }

@@ -364,14 +364,17 @@ impl Schedule {
             self.timers.insert((tick_of(at) + 1, id));
             return None;
         }
-        let (entry, _) = lane.pop_for(target);
+        let (entry, others) = lane.pop_for(target);
         let (rank, way) = (lane.rank, Arc::clone(&lane.way));
         if entry.is_some()
             && let Some(port) = self.ports.get_mut(upstream)
         {
             port.turns.spend(rank);
         }
-        self.list(id);
+        // Else all that is ready waits for a saturated target, whose next turn lists the lane again.
+        if entry.is_some() || !others.is_empty() {
+            self.list(id);
+        }
         Some((entry?, way))
     }
 
@@ -460,7 +463,7 @@ impl Schedule {
         if let Some(lanes) = self.split.get_mut(&message.id) {
             lanes.push(busy.lane);
         }
-        let entry = busy.entry.avoiding(self.names.number(&upstream));
+        let entry = busy.entry.shunning(self.names.number(&upstream));
         let elsewhere = self.lanes.get(&busy.lane).and_then(|lane| {
             let target = lane.choose(&entry)?;
             let name = lane.way.names.get(target)?;

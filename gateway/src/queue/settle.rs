@@ -16,8 +16,8 @@ use super::{
 use crate::{
     dsn,
     mail::{
-        Content, Kind, Message, Outcome, Progress, Queued, Recipient, SenderIdentity, State,
-        Timestamp,
+        Content, Kind, Message, Outcome, Progress, QueueId, Queued, Recipient, SenderIdentity,
+        State, Timestamp,
     },
     spool::{Settlement, StoreError},
 };
@@ -30,6 +30,8 @@ const FULL_WAIT: Duration = Duration::from_secs(1);
 pub(crate) struct Settled {
     /// The message as it is now.
     pub(crate) message: Arc<Message>,
+    /// Whether every recipient has its end; then the message may be as it was.
+    pub(crate) finished: bool,
     /// The report that was stored with it.
     pub(crate) report: Option<Queued>,
     /// Recipients that failed or expired.
@@ -48,21 +50,23 @@ pub(crate) async fn settle(
     outcomes: Vec<Outcome>,
     now: Timestamp,
 ) -> Result<Settled, StoreError> {
-    let mut after = Arc::clone(message);
-    if !outcomes.is_empty() {
-        let changed = Arc::make_mut(&mut after);
-        outcomes
-            .iter()
-            .for_each(|outcome| changed.apply(outcome.clone()));
-    }
     let over: Vec<u32> = outcomes
         .iter()
         .filter(|outcome| matches!(outcome.progress.state, State::Failed | State::Expired))
         .map(|outcome| outcome.recipient)
         .collect();
+    let finished = finishes(message, &outcomes);
+    let mut after = Arc::clone(message);
+    // Nobody looks at a message that is over, unless to report on it.
+    if !finished || !over.is_empty() {
+        let changed = Arc::make_mut(&mut after);
+        outcomes
+            .iter()
+            .for_each(|outcome| changed.apply(outcome.clone()));
+    }
     let report = report(config, &after, content, &over, now).await;
     let reported = report.is_some();
-    let stored = store(shared, &after, outcomes.clone(), report).await?;
+    let stored = store(shared, after.id, &outcomes, finished, report).await?;
     if reported {
         count_report(shared, &after, &over);
     } else if after.kind == Kind::Report && !over.is_empty() {
@@ -73,6 +77,7 @@ pub(crate) async fn settle(
     }
     Ok(Settled {
         message: after,
+        finished,
         report: stored,
         failures: over.len() as u64,
     })
@@ -84,17 +89,32 @@ fn is_news(before: &Message, outcome: &Outcome) -> bool {
         .is_none_or(|recipient| recipient.progress != outcome.progress)
 }
 
+/// Whether outcomes leave no recipient without its end.
+fn finishes(message: &Message, outcomes: &[Outcome]) -> bool {
+    let was_open = |position| {
+        recipient(message, position).is_some_and(|recipient| !recipient.progress.state.is_final())
+    };
+    let open = message
+        .recipients
+        .iter()
+        .filter(|recipient| !recipient.progress.state.is_final());
+    let ended = outcomes
+        .iter()
+        .filter(|outcome| outcome.progress.state.is_final() && was_open(outcome.recipient));
+    open.count() == ended.count()
+}
+
 async fn store(
     shared: &Shared,
-    after: &Message,
-    outcomes: Vec<Outcome>,
+    id: QueueId,
+    outcomes: &[Outcome],
+    finished: bool,
     report: Option<(Message, Content)>,
 ) -> Result<Option<Queued>, StoreError> {
-    let finished = after.is_settled();
     loop {
         let settlement = Settlement {
-            id: after.id,
-            outcomes: outcomes.clone(),
+            id,
+            outcomes: outcomes.to_vec(),
             finished,
             report: report.clone(),
         };

@@ -11,7 +11,6 @@ use crate::{
 };
 
 /// What everything of the queue is given.
-#[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) spool: Spool,
     pub(crate) deliver: Arc<dyn Deliver>,

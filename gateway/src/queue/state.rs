@@ -21,7 +21,7 @@ use super::deliver::{Evidence, Verdict};
 use crate::mail::{Progress, State, Timestamp};
 
 /// Before this has passed, the upstream may still be working on what it did not confirm (RFC 1047 §3).
-pub(crate) const UNCONFIRMED_WAIT: Duration = Duration::from_secs(15 * 60);
+pub(crate) const UNCONFIRMED_WAIT: Duration = Duration::from_mins(15);
 
 /// From so many unconfirmed attempts on, another target may be used.
 pub(crate) const UNCONFIRMED_ELSEWHERE: u16 = 2;
@@ -30,7 +30,7 @@ pub(crate) const UNCONFIRMED_ELSEWHERE: u16 = 2;
 const UNCONFIRMED_MAXIMUM: u16 = 3;
 
 /// A message that is held for itself is tried again once a day.
-const HELD_MESSAGE_WAIT: Duration = Duration::from_secs(24 * 3600);
+const HELD_MESSAGE_WAIT: Duration = Duration::from_hours(24);
 
 /// What happened to a recipient.
 #[derive(Clone, Debug)]

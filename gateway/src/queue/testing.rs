@@ -234,6 +234,9 @@ pub(crate) async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T
     }
 }
 
+/// The content of every accepted message of a [`Bench`].
+pub(crate) const CONTENT: &[u8] = b"From: u@x.example\r\nSubject: s\r\n\r\nbody\r\n";
+
 /// A queue over a real spool, with time and relaying in the test's hand.
 pub(crate) struct Bench {
     pub(crate) clock: Arc<ManualClock>,
@@ -303,9 +306,9 @@ impl Bench {
     pub(crate) async fn accept(&self, mut message: Message) -> QueueId {
         message.id = self.spool.next_id();
         message.accepted = self.clock.wall();
-        let content = Bytes::from_static(b"From: u@x.example\r\nSubject: s\r\n\r\nbody\r\n");
+        let content = Bytes::from_static(CONTENT);
         message.facts.length = content.len() as u64;
-        message.facts.header_length = 32;
+        message.facts.header_length = 33;
         let id = message.id;
         let queued = self
             .spool

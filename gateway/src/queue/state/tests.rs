@@ -6,10 +6,10 @@ const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
 
 fn policy() -> Policy {
     Policy {
-        initial: Duration::from_secs(60),
-        maximum: Duration::from_secs(7200),
+        initial: Duration::from_mins(1),
+        maximum: Duration::from_hours(2),
         jitter: 1000,
-        expiry: NOW.plus(Duration::from_secs(432_000)),
+        expiry: NOW.plus(Duration::from_hours(120)),
     }
 }
 

@@ -2,10 +2,6 @@
 
 use super::*;
 
-fn mail() -> crate::mail::Message {
-    message(0, "checkout.shop", "u@shop.example", &["x@c.example"])
-}
-
 #[tokio::test]
 async fn accepted_mail_goes_straight_out_and_leaves_the_spool() {
     let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"]));
@@ -133,7 +129,7 @@ async fn an_upstream_that_fails_as_a_whole_costs_the_mail_nothing() {
     bench.deliver.attempts(1).await;
     bench.deliver.set(
         "isp",
-        crate::queue::deliver::UpstreamView {
+        UpstreamView {
             reply: Some("535 5.7.8 no".into()),
             ..view(UpstreamState::AuthenticationFailed, 0)
         },
