@@ -215,6 +215,14 @@ async fn attempt(
                 Consequences::default(),
             );
         }
+        Plan::NotNow => {
+            return again(
+                message,
+                Some(content),
+                started.mono.plus(BREATH),
+                Consequences::default(),
+            );
+        }
     };
     shared.spool.begin(taken.id);
     let attempt = Attempt {

@@ -28,8 +28,10 @@ pub(crate) enum Plan {
     },
     /// Its reverse-path is held there.
     HeldBack,
-    /// Nothing of it belongs here any more, or not yet: it is to enter the queue again.
+    /// Nothing of it belongs to this lane any more: it is to enter the queue again.
     Elsewhere,
+    /// What belongs here may not be offered now: it is to enter the queue again, after a breath.
+    NotNow,
 }
 
 /// Plans an attempt of a message at an upstream, for a lane with a way. `is_probe` asks a hold whether it can end.
@@ -46,21 +48,22 @@ pub(crate) fn plan(
     let mut way = None;
     for (position, recipient) in (0..).zip(&message.recipients) {
         let progress = &recipient.progress;
-        if progress.state.is_final()
-            || !Due::of(progress).is_reached(now)
-            || !allows(progress, upstream)
-        {
+        if progress.state.is_final() {
             continue;
         }
         let own = router.way(message, recipient);
         // Lanes of an earlier document compare by content.
-        if Arc::ptr_eq(&own, lane) || own == *lane {
-            recipients.push(position);
-            way = Some(own);
+        if !Arc::ptr_eq(&own, lane) && own != *lane {
+            continue;
         }
+        if Due::of(progress).is_reached(now) && allows(progress, upstream) {
+            recipients.push(position);
+        }
+        way = Some(own);
     }
     match way.and_then(|way| Some((way.position(upstream)?, way))) {
         None => Plan::Elsewhere,
+        Some(_) if recipients.is_empty() => Plan::NotNow,
         Some(_) if !is_probe && holds.contains(upstream, &message.reverse_path) => Plan::HeldBack,
         Some((position, way)) => Plan::Offer {
             recipients,
@@ -103,7 +106,7 @@ mod tests {
             now,
         ) {
             Plan::Offer { recipients, .. } => Some(recipients),
-            Plan::HeldBack | Plan::Elsewhere => None,
+            Plan::HeldBack | Plan::Elsewhere | Plan::NotNow => None,
         }
     }
 

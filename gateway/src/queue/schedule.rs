@@ -19,7 +19,7 @@ pub(crate) use change::Overdue;
 
 use super::{
     deliver::UpstreamView,
-    entry::{Due, Entry, Names, Now, seconds},
+    entry::{Bond, Due, Entry, Names, Now, seconds},
     hold::{HoldSet, Holds},
     lane::{Lane, LaneId, NEVER, Rank, Standing, Tick},
     limits::Limits,
@@ -465,7 +465,10 @@ impl Schedule {
         }
         let entry = busy.entry.shunning(self.names.number(&upstream));
         let elsewhere = self.lanes.get(&busy.lane).and_then(|lane| {
-            let target = lane.choose(&entry)?;
+            // What may go nowhere else waits here.
+            let target = lane
+                .choose(&entry)
+                .filter(|_| busy.entry.bond != Bond::Only)?;
             let name = lane.way.names.get(target)?;
             let free = !self.holds.set().contains(name, &message.reverse_path);
             (free && lane.standing(target) == Standing::Able).then_some(())

@@ -25,12 +25,12 @@ use crate::{
     clock::{Clock, ManualClock},
     inbound::Intake,
     mail::{
-        Body, Content, ContentFacts, Edits, Kind, Message, Origin, QueueId, Recipient, Redactor,
-        SenderIdentity, Timestamp, redact::AddressStyle,
+        Body, Content, ContentFacts, Edits, Kind, Message, Origin, QueueId, Queued, Recipient,
+        Redactor, SenderIdentity, Timestamp, redact::AddressStyle,
     },
     metrics::Metrics,
     shutdown::{Shutdown, Stage},
-    spool::{Spool, SpoolOptions},
+    spool::{OpenError, Spool, SpoolOptions},
 };
 
 /// A document with these upstreams, some YAML list items of further ones, and routes (empty: everything to all).
@@ -252,18 +252,15 @@ pub(crate) struct Bench {
 
 impl Bench {
     /// A queue of a document, over an empty spool.
-    pub(crate) fn new(document: Arc<Document>, deliver: Arc<ScriptedDeliver>) -> Self {
-        Self::over(
-            tempfile::tempdir().unwrap(),
-            Arc::new(ManualClock::new()),
-            document,
-            deliver,
-        )
+    pub(crate) async fn new(document: Arc<Document>, deliver: Arc<ScriptedDeliver>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::over(folder, Arc::new(ManualClock::new()), 0, document, deliver).await
     }
 
-    fn over(
+    async fn over(
         folder: TempDir,
         clock: Arc<ManualClock>,
+        deaths: u8,
         document: Arc<Document>,
         deliver: Arc<ScriptedDeliver>,
     ) -> Self {
@@ -274,8 +271,17 @@ impl Bench {
             path: folder.path().join("spool"),
             segment_bytes: 1 << 20,
         };
-        let visit = &mut |queued| recovered.add(queued);
-        let spool = Spool::open(options, clock.clone(), metrics.clone(), visit).unwrap();
+        let spool = in_time("the spool's lock", async {
+            loop {
+                // Jobs of the last run may still be writing.
+                let visit = &mut |queued| recovered.add(Queued { deaths, ..queued });
+                match Spool::open(options.clone(), clock.clone(), metrics.clone(), visit) {
+                    Err(OpenError::Locked(_)) => tokio::task::yield_now().await,
+                    opened => return opened.unwrap(),
+                }
+            }
+        })
+        .await;
         let (stage, shutdown) = Shutdown::channel();
         let (snapshots, receiver) = watch::channel(snapshot);
         let parts = QueueParts {
@@ -362,10 +368,20 @@ impl Bench {
         document: Arc<Document>,
         deliver: Arc<ScriptedDeliver>,
     ) -> Self {
+        self.crash_often(0, document, deliver).await
+    }
+
+    /// The same, where every message is said to have been in flight at so many deaths.
+    pub(crate) async fn crash_often(
+        self,
+        deaths: u8,
+        document: Arc<Document>,
+        deliver: Arc<ScriptedDeliver>,
+    ) -> Self {
         self.task.abort();
         let _ = self.task.await;
         drop((self.handle, self.spool, self.deliver));
-        Self::over(self.folder, self.clock, document, deliver)
+        Self::over(self.folder, self.clock, deaths, document, deliver).await
     }
 }
 

@@ -11,7 +11,9 @@ use super::{
 use crate::mail::{Message, QueueId, State};
 
 mod expiry;
+mod fairness;
 mod holds;
+mod model;
 mod reports;
 mod routing;
 mod stopping;

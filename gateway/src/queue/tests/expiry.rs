@@ -19,7 +19,7 @@ fn down(state: UpstreamState, bench: &Bench, failed: bool) -> UpstreamView {
 
 #[tokio::test]
 async fn an_attempt_in_vain_after_its_time_expires_it() {
-    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"]));
+    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"])).await;
     bench
         .deliver
         .answers(|attempt| all(attempt, || deferred(Reason::TransactionDeferred)));
@@ -60,7 +60,7 @@ async fn an_attempt_in_vain_after_its_time_expires_it() {
 
 #[tokio::test]
 async fn mail_of_a_dead_upstream_expires_only_after_a_probe_failed() {
-    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&[]));
+    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&[])).await;
     bench
         .deliver
         .set("isp", down(UpstreamState::Unreachable, &bench, true));
@@ -99,7 +99,7 @@ async fn mail_of_a_dead_upstream_expires_only_after_a_probe_failed() {
 
 #[tokio::test]
 async fn held_mail_lives_longer() {
-    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&[]));
+    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&[])).await;
     bench.accept(mail()).await;
     bench
         .until("a message", |figures| figures.messages == 1)
@@ -134,7 +134,8 @@ async fn mail_that_nothing_may_send_expires_without_an_attempt_and_its_report_is
     let bench = Bench::new(
         document(&["isp"], "", routes),
         ScriptedDeliver::new(&["isp"]),
-    );
+    )
+    .await;
     bench.accept(mail()).await;
     let figures = bench
         .until("a hold", |figures| figures.by_state[4] == 1)

@@ -11,7 +11,7 @@ fn reverse_path_refused(attempt: &crate::queue::deliver::Attempt) -> AttemptRepo
 
 #[tokio::test]
 async fn a_refused_reverse_path_holds_its_mail_there_and_nobody_elses() {
-    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"]));
+    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"])).await;
     bench.deliver.answers(|attempt| {
         if attempt.message.reverse_path.as_str() == "u@shop.example" {
             reverse_path_refused(attempt)
@@ -69,7 +69,7 @@ async fn a_refused_reverse_path_holds_its_mail_there_and_nobody_elses() {
 
 #[tokio::test]
 async fn a_restart_rebuilds_the_hold_and_probes_once() {
-    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"]));
+    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"])).await;
     bench.deliver.answers(reverse_path_refused);
     bench.accept(mail()).await;
     bench.accept(mail()).await;
@@ -89,7 +89,7 @@ async fn a_restart_rebuilds_the_hold_and_probes_once() {
 
 #[tokio::test]
 async fn a_change_of_the_upstream_releases_its_reverse_paths() {
-    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"]));
+    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"])).await;
     bench.deliver.answers(reverse_path_refused);
     bench.accept(mail()).await;
     bench
@@ -113,7 +113,8 @@ async fn unconfirmed_goes_to_the_same_upstream_then_elsewhere_then_to_a_person()
     let bench = Bench::new(
         document(&["a", "b"], "", ""),
         ScriptedDeliver::new(&["a", "b"]),
-    );
+    )
+    .await;
     bench.deliver.answers(|attempt| {
         all(attempt, || {
             Verdict::Unconfirmed(evidence("connection lost"))
@@ -165,7 +166,7 @@ async fn unconfirmed_goes_to_the_same_upstream_then_elsewhere_then_to_a_person()
 
 #[tokio::test]
 async fn by_hand_mail_is_shown_tried_now_and_given_up() {
-    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"]));
+    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"])).await;
     bench
         .deliver
         .answers(|attempt| all(attempt, || deferred(Reason::TransactionDeferred)));

@@ -23,7 +23,7 @@ fn failing(bench: &Bench) -> std::sync::Arc<std::sync::Mutex<Vec<std::sync::Arc<
 
 #[tokio::test]
 async fn one_report_for_all_that_failed_in_one_attempt() {
-    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"]));
+    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"])).await;
     let reports = failing(&bench);
     let id = bench
         .accept(message(
@@ -60,7 +60,7 @@ async fn one_report_for_all_that_failed_in_one_attempt() {
 
 #[tokio::test]
 async fn a_report_that_fails_is_dropped_and_counted() {
-    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"]));
+    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"])).await;
     bench.deliver.answers(|attempt| all(attempt, failed));
     bench.accept(mail()).await;
     bench.deliver.attempts(2).await;
@@ -80,7 +80,7 @@ async fn a_report_that_fails_is_dropped_and_counted() {
 
 #[tokio::test]
 async fn nobody_is_told_where_nobody_is_to_be_told() {
-    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"]));
+    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"])).await;
     let reports = failing(&bench);
     let mut null = mail();
     null.reverse_path = posthouse_smtp::ReversePath::Null;
@@ -98,7 +98,7 @@ async fn nobody_is_told_where_nobody_is_to_be_told() {
 
 #[tokio::test]
 async fn one_report_after_a_crash() {
-    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"]));
+    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"])).await;
     // The report's own attempt never comes to an end before the crash.
     bench.deliver.answers(|attempt| {
         if is_report(&attempt.message) {

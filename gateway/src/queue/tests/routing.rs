@@ -14,7 +14,7 @@ const PRIORITIES: &str = "routes: [{ name: d, targets: [{ upstream: a, priority:
 
 #[tokio::test]
 async fn a_changed_document_re_routes_queued_mail() {
-    let bench = Bench::new(document(&["dead"], "", ""), deliver(&["live"], &["dead"]));
+    let bench = Bench::new(document(&["dead"], "", ""), deliver(&["live"], &["dead"])).await;
     for _ in 0..50 {
         bench.accept(mail()).await;
     }
@@ -47,7 +47,8 @@ async fn mail_without_an_eligible_target_leaves_when_the_document_gives_it_one()
     let bench = Bench::new(
         document(&["isp"], "", nothing),
         ScriptedDeliver::new(&["isp"]),
-    );
+    )
+    .await;
     bench.accept(mail()).await;
     bench
         .until("a hold", |figures| figures.by_state[4] == 1)
@@ -64,7 +65,8 @@ async fn the_next_priority_is_used_while_the_first_is_away() {
     let bench = Bench::new(
         document(&["a", "b"], "", PRIORITIES),
         deliver(&["b"], &["a"]),
-    );
+    )
+    .await;
     bench.accept(mail()).await;
     bench
         .until("an empty queue", |figures| figures.messages == 0)
@@ -89,7 +91,8 @@ async fn a_fallbacks_refusal_sends_it_back_to_the_first() {
     let bench = Bench::new(
         document(&["a", "b"], "", PRIORITIES),
         deliver(&["b"], &["a"]),
-    );
+    )
+    .await;
     bench.deliver.answers(|attempt| {
         if attempt.first_priority {
             all(attempt, relayed)
@@ -124,7 +127,8 @@ async fn what_one_target_cannot_take_another_gets_at_once() {
     let bench = Bench::new(
         document(&["a", "b"], "", PRIORITIES),
         deliver(&["a", "b"], &[]),
-    );
+    )
+    .await;
     bench.deliver.answers(|attempt| {
         assert_eq!(attempt.eligible.len(), 2);
         if &*attempt.upstream == "a" {
@@ -146,7 +150,7 @@ async fn what_one_target_cannot_take_another_gets_at_once() {
 #[tokio::test]
 async fn recipients_of_different_ways_are_one_message() {
     let routes = "routes:\n  - { name: gov, recipientDomains: [gov.example], targets: [{ upstream: a }] }\n  - { name: d, targets: [{ upstream: b }] }\n";
-    let bench = Bench::new(document(&["a", "b"], "", routes), deliver(&["b"], &["a"]));
+    let bench = Bench::new(document(&["a", "b"], "", routes), deliver(&["b"], &["a"])).await;
     let id = bench
         .accept(message(
             0,

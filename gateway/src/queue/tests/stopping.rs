@@ -5,7 +5,7 @@ use crate::shutdown::Stage;
 
 #[tokio::test]
 async fn no_attempt_begins_after_the_stop_and_the_mail_stays() {
-    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"]));
+    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"])).await;
     bench
         .until("a start", |figures| figures.messages == 0)
         .await;
@@ -19,7 +19,7 @@ async fn no_attempt_begins_after_the_stop_and_the_mail_stays() {
 
 #[tokio::test]
 async fn an_attempt_that_a_stop_cut_off_is_pending() {
-    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"]));
+    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"])).await;
     bench.deliver.set("isp", view(UpstreamState::Ready, 1));
     bench
         .deliver

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn accepted_mail_goes_straight_out_and_leaves_the_spool() {
-    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"]));
+    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"])).await;
     let id = bench.accept(mail()).await;
     bench.deliver.attempts(1).await;
     let figures = bench
@@ -27,7 +27,7 @@ async fn accepted_mail_goes_straight_out_and_leaves_the_spool() {
 
 #[tokio::test]
 async fn deferred_mail_waits_its_time_and_is_tried_again() {
-    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"]));
+    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"])).await;
     bench
         .deliver
         .answers(|attempt| all(attempt, || deferred(Reason::TransactionDeferred)));
@@ -58,7 +58,7 @@ async fn deferred_mail_waits_its_time_and_is_tried_again() {
 
 #[tokio::test]
 async fn recipients_of_one_message_end_each_for_itself() {
-    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"]));
+    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"])).await;
     bench.deliver.answers(|attempt| AttemptReport {
         verdicts: attempt
             .recipients
@@ -102,7 +102,7 @@ async fn recipients_of_one_message_end_each_for_itself() {
 #[tokio::test]
 async fn mail_found_at_start_is_read_and_goes_out() {
     let down = ScriptedDeliver::new(&[]);
-    let bench = Bench::new(document(&["isp"], "", ""), down);
+    let bench = Bench::new(document(&["isp"], "", ""), down).await;
     let id = bench.accept(mail()).await;
     bench
         .until("a message", |figures| figures.messages == 1)
@@ -120,7 +120,7 @@ async fn mail_found_at_start_is_read_and_goes_out() {
 
 #[tokio::test]
 async fn an_upstream_that_fails_as_a_whole_costs_the_mail_nothing() {
-    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"]));
+    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"])).await;
     bench
         .deliver
         .answers(|attempt| all(attempt, || Verdict::NotOffered(None)));
