@@ -126,3 +126,6 @@ fn transport(upstream: &str, given: &ValidTransport, place: &Place) -> Transport
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
