@@ -10,7 +10,7 @@ use posthouse_config::{
 
 use super::ValidSender;
 use crate::{
-    grant::{self, Namespace},
+    grant::{self, Granted, Namespace},
     mail_relay::{ValidRelay, validate::ValidListener},
 };
 
@@ -141,22 +141,29 @@ fn granted_from(
             message,
         ));
     }
+    within(relay, sender, &granted, refusals)
+}
+
+/// What a sender wants to send as and is granted; each pattern that is not granted is refused by itself.
+fn within(
+    relay: &ValidRelay,
+    sender: &ValidSender,
+    granted: &Granted,
+    refusals: &mut Vec<Refusal>,
+) -> Vec<AddressPattern> {
     let mut from = Vec::new();
     for (i, pattern) in sender.from.iter().enumerate() {
         if granted.covers(pattern) {
             from.push(pattern.clone());
-        } else {
-            let domains = listed(granted.sender_domains.iter());
-            let message = format!(
-                "\"{pattern}\" is not granted to namespace {name:?} by MailRelay {}, only {domains}",
-                relay.name
-            );
-            refusals.push(Refusal::new(
-                RefusalReason::NotGranted,
-                format!("spec.from[{i}]"),
-                message,
-            ));
+            continue;
         }
+        let domains = listed(granted.sender_domains.iter());
+        let (namespace, relay) = (&sender.namespace, &relay.name);
+        let message = format!(
+            "\"{pattern}\" is not granted to namespace {namespace:?} by MailRelay {relay}, only {domains}"
+        );
+        let path = format!("spec.from[{i}]");
+        refusals.push(Refusal::new(RefusalReason::NotGranted, path, message));
     }
     from
 }

@@ -53,6 +53,17 @@ pub struct ValidSender {
     pub reports: Option<ReportTo>,
 }
 
+impl ValidSender {
+    /// Orders senders by age, the oldest first; equally old ones by namespace and name.
+    pub fn age(&self) -> (String, String, String) {
+        (
+            self.created.clone(),
+            self.namespace.clone(),
+            self.name.clone(),
+        )
+    }
+}
+
 /// Everything found in a MailSender, and what it says if nothing makes it unusable.
 pub fn validate(sender: &MailSender) -> (Findings, Option<ValidSender>) {
     let mut findings = Findings::default();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use posthouse_api::{
     MailRelaySpec,
     mail_relay::{
-        clients::{self, Namespaces},
+        clients::{self, Namespaces, Selector},
         listener::Protocol,
         workload::{ExternalTrafficPolicy, ServiceType},
     },
@@ -83,7 +83,15 @@ fn namespaces(path: &str, given: &Namespaces, findings: &mut Findings) -> Namesp
     let Some(selector) = &given.selector else {
         return NamespaceSelector::Names(given.names.clone().unwrap_or_default());
     };
-    let path = format!("{path}.selector");
+    NamespaceSelector::Labels(requirements(
+        &format!("{path}.selector"),
+        selector,
+        findings,
+    ))
+}
+
+/// What a selector asks of a namespace's labels.
+fn requirements(path: &str, selector: &Selector, findings: &mut Findings) -> Vec<Requirement> {
     let labels = selector.match_labels.iter().flatten();
     let mut requirements: Vec<_> = labels
         .map(|(key, value)| Requirement {
@@ -111,10 +119,10 @@ fn namespaces(path: &str, given: &Namespaces, findings: &mut Findings) -> Namesp
             .is_none_or(Vec::is_empty);
     findings.require(
         !is_empty,
-        &path,
+        path,
         "must not be empty: write names: [\"*\"] for every namespace",
     );
-    NamespaceSelector::Labels(requirements)
+    requirements
 }
 
 /// The operators of Kubernetes' label selectors; the first two want values, the others must not have any.

@@ -90,6 +90,19 @@ fn valid(
     };
     let sender_domains = domains("senderDomains", &matches.sender_domains);
     let recipient_domains = domains("recipientDomains", &matches.recipient_domains);
+    targets(path, route, upstreams, findings);
+    Route {
+        name: route.name.clone(),
+        sender_domains,
+        recipient_domains,
+        namespaces: matches.namespaces.clone().unwrap_or_default(),
+        targets: route.targets.iter().map(valid_target).collect(),
+        spill_seconds: route.spill_seconds.map_or(SPILL_SECONDS, unsigned),
+    }
+}
+
+/// Every target is an upstream, once.
+fn targets(path: &str, route: &route::Route, upstreams: &[ValidUpstream], findings: &mut Findings) {
     let mut seen = BTreeSet::new();
     for (i, given) in route.targets.iter().enumerate() {
         let path = format!("{path}.targets[{i}].upstream");
@@ -107,14 +120,6 @@ fn valid(
             &path,
             format!("must not be given twice, is {name}"),
         );
-    }
-    Route {
-        name: route.name.clone(),
-        sender_domains,
-        recipient_domains,
-        namespaces: matches.namespaces.clone().unwrap_or_default(),
-        targets: route.targets.iter().map(valid_target).collect(),
-        spill_seconds: route.spill_seconds.map_or(SPILL_SECONDS, unsigned),
     }
 }
 

@@ -35,6 +35,10 @@ pub(super) fn validate(spec: &MailRelaySpec, findings: &mut Findings) {
             }
         }
     }
+    claim(spec, findings);
+}
+
+fn claim(spec: &MailRelaySpec, findings: &mut Findings) {
     let claim = spec
         .storage
         .as_ref()
