@@ -12,7 +12,7 @@ use posthouse_api::{
 };
 use posthouse_config::document::{Anonymous, listener::Network};
 
-use super::unsigned;
+use super::{is_label, unsigned};
 use crate::{
     address::{Accepts, patterns},
     grant::{Grant, NamespaceSelector, Operator, Requirement},
@@ -58,6 +58,17 @@ fn addresses_are_kept(spec: &MailRelaySpec, findings: &mut Findings) {
 }
 
 pub(super) fn grants(spec: &MailRelaySpec, findings: &mut Findings) -> Vec<Grant> {
+    let has_grants = spec
+        .clients
+        .grants
+        .as_ref()
+        .is_some_and(|grants| !grants.is_empty());
+    if !has_grants && spec.clients.anonymous.is_none() {
+        findings.warning(
+            "spec.clients",
+            "nobody may send: there is no grant, and no anonymous network",
+        );
+    }
     let grants = spec.clients.grants.iter().flatten().enumerate();
     grants
         .map(|(i, grant)| valid(&format!("spec.clients.grants[{i}]"), grant, findings))
@@ -81,7 +92,18 @@ fn namespaces(path: &str, given: &Namespaces, findings: &mut Findings) -> Namesp
         "must have exactly one of names and selector",
     );
     let Some(selector) = &given.selector else {
-        return NamespaceSelector::Names(given.names.clone().unwrap_or_default());
+        let names = given.names.clone().unwrap_or_default();
+        for (i, name) in names.iter().enumerate() {
+            findings.require(
+                name == "*" || is_label(name),
+                format!("{path}.names[{i}]"),
+                format!(
+                    "must be the name of a namespace, or \"*\" for every namespace, is {}",
+                    quoted(name)
+                ),
+            );
+        }
+        return NamespaceSelector::Names(names);
     };
     NamespaceSelector::Labels(requirements(
         &format!("{path}.selector"),

@@ -8,7 +8,7 @@ use posthouse_api::{
 };
 use posthouse_config::document::{Route, Target};
 
-use super::{ValidUpstream, unsigned};
+use super::{ValidUpstream, is_label, unsigned};
 use crate::{
     address::{Accepts, patterns},
     problem::{Findings, quoted},
@@ -91,6 +91,13 @@ fn valid(
     let sender_domains = domains("senderDomains", &matches.sender_domains);
     let recipient_domains = domains("recipientDomains", &matches.recipient_domains);
     targets(path, route, upstreams, findings);
+    for (i, namespace) in matches.namespaces.iter().flatten().enumerate() {
+        findings.require(
+            is_label(namespace),
+            format!("{path}.match.namespaces[{i}]"),
+            format!("must be the name of a namespace, is {}", quoted(namespace)),
+        );
+    }
     Route {
         name: route.name.clone(),
         sender_domains,
