@@ -1,3 +1,5 @@
+//! What `check` prints, line by line, through the command line.
+
 use std::io::Cursor;
 
 use clap::Parser;

@@ -1,3 +1,5 @@
+//! What must hold for every field of the published definitions, and what people rely on by name.
+
 use serde_json::Value;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The rules on a MailRelay: one table through CEL and `validate`, and tables of what only `validate` can say.
+
 use posthouse_config::yaml;
 use serde_json::Value;
 

@@ -1,3 +1,5 @@
+//! Documents at both places: what differs, and that the gateway takes them all.
+
 use posthouse_config::document::{Auth, Transport};
 use posthouse_config::yaml::from_str;
 
