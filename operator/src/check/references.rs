@@ -1,4 +1,6 @@
 //! Whether what a MailRelay refers to is among the objects given, with the keys it needs.
+//!
+//! What is not given may exist in a cluster, but not on this machine; a key that is missing is missing everywhere.
 
 use posthouse_api::MailRelay;
 
@@ -8,7 +10,7 @@ use crate::{
     problem::Findings,
 };
 
-/// What is not given may exist in a cluster, but not on this machine; a key that is missing is missing everywhere.
+/// Notes every reference that leads nowhere.
 pub(super) fn follow(
     input: &Input,
     object: &Object,

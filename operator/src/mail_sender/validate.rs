@@ -1,4 +1,7 @@
 //! Whether a MailSender can be honoured, by itself.
+//!
+//! Pure, and blind to its relay: what the relay says to it is asked in `admit`, so that a sender can be written before
+//! its relay exists.
 
 use posthouse_api::{MailSender, mail_sender};
 use posthouse_config::{

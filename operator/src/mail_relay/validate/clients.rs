@@ -1,4 +1,7 @@
 //! Who may send: grants and anonymous networks.
+//!
+//! Grants are brought into the form in which they are asked later, with every selector's operator known. Anonymous
+//! networks are an open relay if anything hides the clients' addresses, so what could hide them is refused.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,7 @@
 //! Routes: every target exists, and with one upstream and no routes all mail goes there.
+//!
+//! The gateway always gets routes: a MailRelay without any has one named `default`. What could never be used is a
+//! warning, since it does no harm.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,7 @@
 //! What users add to pods, ServiceAccount, NetworkPolicy and claims.
+//!
+//! Keys of labels and annotations that are ours, or Argo CD's, are refused: the operator would fight with itself over
+//! the first, and Argo CD would prune our children by the second.
 
 use std::{collections::BTreeMap, net::IpAddr};
 

@@ -2,6 +2,7 @@
 
 use posthouse_config::document::{Auth, Transport};
 use posthouse_config::yaml::from_str;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::mail_relay::{Audience, validate};
@@ -150,4 +151,76 @@ fn a_password_goes_in_clear_to_this_machine_only_from_this_machine() {
         panic!("no password")
     };
     assert_eq!(username, "secrets/p/username");
+}
+
+/// Every place in a value, as a JSON pointer.
+fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
+    found.push(at.to_owned());
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                let name = name.replace('~', "~0").replace('/', "~1");
+                pointers(member, &format!("{at}/{name}"), found);
+            }
+        }
+        Value::Array(items) => {
+            for (i, item) in items.iter().enumerate() {
+                pointers(item, &format!("{at}/{i}"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whatever stands in a field, it is refused by name, or the gateway takes the document.
+#[test]
+fn no_value_gets_past_us_that_the_gateway_refuses() {
+    let whole: Value = from_str(EVERYTHING).unwrap();
+    let mut places_to_change = Vec::new();
+    pointers(&whole["spec"], "/spec", &mut places_to_change);
+    let odd = json!([
+        null,
+        "",
+        "*",
+        "*@x",
+        "..",
+        "none",
+        "a b",
+        "127.0.0.1",
+        -1,
+        0,
+        1,
+        65536,
+        i64::MAX,
+        0.5,
+        true,
+        [],
+        {},
+        ["*"]
+    ]);
+    let mut taken = 0;
+    for pointer in &places_to_change {
+        for value in odd.as_array().unwrap() {
+            let mut object = whole.clone();
+            *object.pointer_mut(pointer).unwrap() = value.clone();
+            let Ok(relay) = posthouse_config::yaml::from_value(object) else {
+                continue;
+            };
+            for (audience, place) in [Audience::Cluster, Audience::Local]
+                .into_iter()
+                .zip(places())
+            {
+                let (findings, valid) = validate(&relay, audience);
+                assert_eq!(findings.problems.is_empty(), valid.is_some());
+                let problems = valid.map(|valid| gateway_config(&valid, &place, 1).problems());
+                taken += usize::from(problems.is_some());
+                assert_eq!(
+                    problems.unwrap_or_default(),
+                    [],
+                    "{pointer} = {value}, {place:?}"
+                );
+            }
+        }
+    }
+    assert!(taken > 100, "only {taken} documents were tried");
 }
