@@ -1,1 +1,28 @@
-//! To be described with its first module.
+//! The control plane: turns MailRelay and MailSender objects into gateways.
+//!
+//! In reading order: [`command`] the command line · [`crds`] prints the definitions · [`input`] the objects given ·
+//! [`check`] finds everything wrong with them · [`schema`] what a definition says · [`unsupported`] what is not built ·
+//! [`mail_relay`], [`mail_sender`] from an object to its children · [`grant`] who may send · [`address`] patterns ·
+//! [`certificate`] our own authority · [`names`] of children · [`render`] and [`local`] a gateway without a cluster ·
+//! [`problem`], [`report`] what people are told.
+//!
+//! `mail_relay` and `mail_sender` have pure `validate` and `build` modules: no client, no clock, no files.
+
+pub mod address;
+#[cfg(test)]
+mod cases;
+pub mod certificate;
+pub mod check;
+pub mod command;
+pub mod crds;
+pub mod grant;
+pub mod input;
+pub mod local;
+pub mod mail_relay;
+pub mod mail_sender;
+pub mod names;
+pub mod problem;
+pub mod render;
+pub mod report;
+pub mod schema;
+pub mod unsupported;

@@ -20,9 +20,19 @@ pub enum Lines {
     Folded,
 }
 
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// What goes over the wire: stuffed, and ended by the final dot.
+    Wire,
+    /// What the receiver makes of it.
+    Plain,
+}
+
 /// The state between two pieces of one message's content.
 #[derive(Debug)]
 pub struct ContentWriter {
+    form: Form,
     way: Way,
 }
 
@@ -33,13 +43,25 @@ enum Way {
 }
 
 impl ContentWriter {
-    /// A writer for one message.
+    /// A writer for one message that goes over the wire.
     pub fn new(lines: Lines) -> Self {
+        Self::of(lines, Form::Wire)
+    }
+
+    /// A writer of what the receiver makes of it: neither stuffed nor ended by a dot.
+    pub fn plain(lines: Lines) -> Self {
+        Self::of(lines, Form::Plain)
+    }
+
+    fn of(lines: Lines, form: Form) -> Self {
         let way = match lines {
-            Lines::AsTheyAre => Way::Direct(Direct::default()),
-            Lines::Folded => Way::Fold(Fold::default()),
+            Lines::AsTheyAre => Way::Direct(Direct {
+                form,
+                end: End::LineFeed,
+            }),
+            Lines::Folded => Way::Fold(Fold::new(form)),
         };
-        Self { way }
+        Self { form, way }
     }
 
     /// Appends the next piece of content to `out`, except what depends on the piece after it.
@@ -56,23 +78,25 @@ impl ContentWriter {
             Way::Direct(direct) => direct.end,
             Way::Fold(fold) => fold.finish(out),
         };
-        out.extend_from_slice(match end {
-            End::LineFeed => b".\r\n",
-            End::Other => b"\r\n.\r\n",
+        out.extend_from_slice(match (end, self.form) {
+            (End::LineFeed, Form::Wire) => b".\r\n",
+            (End::Other, Form::Wire) => b"\r\n.\r\n",
+            (End::LineFeed, Form::Plain) => b"",
+            (End::Other, Form::Plain) => b"\r\n",
         });
     }
 }
 
 /// What was written last. A message begins as if a line had just ended: a lone dot at its start must be stuffed too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    #[default]
     LineFeed,
     Other,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Direct {
+    form: Form,
     end: End,
 }
 
@@ -80,6 +104,18 @@ impl Direct {
     fn write(&mut self, content: &[u8], out: &mut Vec<u8>) {
         let Some(last) = content.last() else { return };
         out.reserve(content.len() + 64);
+        match self.form {
+            Form::Wire => self.stuff(content, out),
+            Form::Plain => out.extend_from_slice(content),
+        }
+        self.end = if *last == b'\n' {
+            End::LineFeed
+        } else {
+            End::Other
+        };
+    }
+
+    fn stuff(&self, content: &[u8], out: &mut Vec<u8>) {
         if self.end == End::LineFeed && content.first() == Some(&b'.') {
             out.push(b'.');
         }
@@ -91,16 +127,12 @@ impl Direct {
             start = dot;
         }
         out.extend_from_slice(content.get(start..).unwrap_or_default());
-        self.end = if *last == b'\n' {
-            End::LineFeed
-        } else {
-            End::Other
-        };
     }
 }
 
 #[derive(Debug)]
 struct Fold {
+    form: Form,
     /// The line that has begun, without what was folded off; at most [`MAXIMUM_LINE`] octets and one CR.
     line: Vec<u8>,
     section: Section,
@@ -114,17 +146,16 @@ enum Section {
     Body,
 }
 
-impl Default for Fold {
-    fn default() -> Self {
+impl Fold {
+    fn new(form: Form) -> Self {
         Self {
+            form,
             line: Vec::with_capacity(MAXIMUM_LINE + 2),
             section: Section::Header,
             end: End::LineFeed,
         }
     }
-}
 
-impl Fold {
     fn write(&mut self, mut content: &[u8], out: &mut Vec<u8>) {
         out.reserve(content.len() + 64);
         while let Some(end) = memchr(b'\n', content) {
@@ -159,7 +190,7 @@ impl Fold {
             None => (character_boundary(&self.line), b" "),
         };
         let rest = self.line.split_off(cut);
-        stuff(&self.line, out);
+        stuff(self.form, &self.line, out);
         out.extend_from_slice(b"\r\n");
         self.line.clear();
         self.line.extend_from_slice(filler);
@@ -184,7 +215,7 @@ impl Fold {
         if line.is_empty() {
             self.section = Section::Body;
         }
-        stuff(line, out);
+        stuff(self.form, line, out);
         out.extend_from_slice(b"\r\n");
         self.line.clear();
         self.end = End::LineFeed;
@@ -194,14 +225,14 @@ impl Fold {
         if self.line.is_empty() {
             return self.end;
         }
-        stuff(&self.line, out);
+        stuff(self.form, &self.line, out);
         End::Other
     }
 }
 
-/// A whole line: a leading dot is doubled (RFC 5321 §4.5.2).
-fn stuff(line: &[u8], out: &mut Vec<u8>) {
-    if line.first() == Some(&b'.') {
+/// A whole line: over the wire a leading dot is doubled (RFC 5321 §4.5.2).
+fn stuff(form: Form, line: &[u8], out: &mut Vec<u8>) {
+    if form == Form::Wire && line.first() == Some(&b'.') {
         out.push(b'.');
     }
     out.extend_from_slice(line);
@@ -262,6 +293,23 @@ mod tests {
                     assert_eq!(written(lines, &[a, b]), wire, "{lines:?} {content:?} {cut}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn plain_content_is_neither_stuffed_nor_ended_by_a_dot() {
+        let long = "x".repeat(999);
+        for (lines, content, plain) in [
+            (Lines::AsTheyAre, ".a\r\n.", ".a\r\n.\r\n".to_owned()),
+            (Lines::AsTheyAre, "", String::new()),
+            (Lines::Folded, ".a\r\n.", ".a\r\n.\r\n".to_owned()),
+            (Lines::Folded, &long, format!("{}\r\n x\r\n", &long[1..])),
+        ] {
+            let mut out = Vec::new();
+            let mut writer = ContentWriter::plain(lines);
+            writer.write(content.as_bytes(), &mut out);
+            writer.finish(&mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), plain);
         }
     }
 

@@ -1,3 +1,5 @@
+//! The smallest document, what a later release may add to it, and every refusal in its wording.
+
 use super::*;
 
 const SMALLEST: &str = r#"

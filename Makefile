@@ -1,0 +1,30 @@
+# What a person does with this repository. `make` alone says what there is.
+
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench bench-all audit
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## a relay and a provider on this machine, three messages on their way, the metrics
+	tests/demo/run.sh
+
+test: ## the whole fast suite; peers that are not installed are named and skipped
+	$(CARGO) build --locked --workspace --bins
+	$(CARGO) test --locked --workspace
+
+lint: ## format, Clippy without warnings, what may be depended on
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
+	$(CARGO) deny --locked check bans licenses sources
+
+bench: ## this gateway and Postfix beside each other: 4 KiB, 20 sessions, three runs (needs root and Postfix)
+	$(CARGO) run --locked --release --package posthouse-tests --bin posthouse-bench
+
+bench-all: ## the same for 4 KiB, 100 KiB, 1 MiB at 1, 20, 100 sessions
+	$(CARGO) run --locked --release --package posthouse-tests --bin posthouse-bench all
+
+audit: ## known vulnerabilities in what we depend on (needs the network)
+	$(CARGO) deny check advisories

@@ -1,0 +1,309 @@
+//! One attempt at one upstream: as many transactions as its recipients need, over leased sessions.
+//!
+//! Here is what is done in which order; what it means is asked of `verdict`, what follows for the upstream of `health`.
+
+mod transact;
+
+use posthouse_config::reason::{Phase, Reason};
+use posthouse_smtp::client::{Answer, Then};
+
+use self::transact::{Conclusion, Transacted};
+use super::{
+    pool::Lease,
+    target::{SmtpTarget, Target},
+    verdict::{
+        Earlier, evidence,
+        lacking::{self, Known, Needs},
+        transaction::{self, Blame, Case, Effects, Event, Lack, PathEffect, Ruling},
+    },
+};
+use crate::{
+    mail::{Message, Recipient},
+    queue::deliver::{Attempt, AttemptReport, Evidence, Verdict},
+};
+
+/// Surroundings of an attempt that are not the upstream's own.
+pub(crate) struct Surroundings<'a> {
+    /// What is known of the other eligible targets.
+    pub(crate) others: Vec<Known>,
+    /// How many senders there are.
+    pub(crate) senders: usize,
+    /// For the way lines are folded.
+    pub(crate) document: &'a posthouse_config::Document,
+}
+
+/// An attempt under way.
+pub(crate) struct Exchange<'a> {
+    target: &'a Target,
+    smtp: &'a SmtpTarget,
+    attempt: &'a Attempt,
+    around: Surroundings<'a>,
+    needs: Needs,
+    verdicts: Vec<(u32, Verdict)>,
+    held_path: bool,
+}
+
+/// Whether the session can be used for the next transaction.
+type Kept = Option<Lease>;
+
+impl<'a> Exchange<'a> {
+    /// An attempt at a target.
+    pub(crate) fn new(
+        target: &'a Target,
+        smtp: &'a SmtpTarget,
+        attempt: &'a Attempt,
+        around: Surroundings<'a>,
+    ) -> Self {
+        let message = &attempt.message;
+        Self {
+            target,
+            smtp,
+            attempt,
+            around,
+            needs: Needs {
+                size: message.relayed_length(),
+                utf8: message.needs_utf8(),
+            },
+            verdicts: Vec::with_capacity(attempt.recipients.len()),
+            held_path: false,
+        }
+    }
+
+    /// Runs it.
+    pub(crate) async fn run(mut self) -> AttemptReport {
+        let mut waiting = self.attempt.recipients.clone();
+        let mut kept = None;
+        while !waiting.is_empty() {
+            if let Some(reason) = self.smtp.known().lacks(self.needs) {
+                self.lacking(&waiting, reason, None);
+                break;
+            }
+            let lease = match self.lease(kept.take()).await {
+                Ok(lease) => lease,
+                Err(said) => {
+                    self.not_offered(&waiting, &said);
+                    break;
+                }
+            };
+            // What the server offers may have changed since it was last asked.
+            if self.smtp.known().lacks(self.needs).is_some() {
+                kept = Some(lease);
+                continue;
+            }
+            let rest = waiting.split_off(waiting.len().min(self.smtp.recipients));
+            let group = std::mem::replace(&mut waiting, rest);
+            let (again, lease) = self.transaction(lease, group).await;
+            waiting.splice(0..0, again);
+            kept = lease;
+        }
+        if let Some(lease) = kept {
+            self.smtp.pool.give_back(lease).await;
+        }
+        self.verdicts.sort_by_key(|(position, _)| *position);
+        AttemptReport {
+            verdicts: self.verdicts,
+            hold_reverse_path: self.held_path,
+        }
+    }
+
+    async fn lease(&self, kept: Kept) -> Result<Lease, Evidence> {
+        if let Some(lease) = kept {
+            return Ok(lease);
+        }
+        let leased = self.smtp.pool.lease(&self.attempt.shutdown).await;
+        leased
+            .inspect(|lease| self.learn(lease))
+            .map_err(|error| self.target.failed_to_open(&error))
+    }
+
+    fn learn(&self, lease: &Lease) {
+        if !lease.is_reused {
+            self.smtp.learn(lease.session.ready.extensions());
+        }
+    }
+
+    /// Offers a group of recipients; gives those to offer again at once, and the session if it can be used on.
+    async fn transaction(&mut self, mut lease: Lease, group: Vec<u32>) -> (Vec<u32>, Kept) {
+        let message = &self.attempt.message;
+        let recipients = recipients(message, &group);
+        let start = self.target.now();
+        let mut done = transact::run(&mut lease, self.attempt, &recipients, &self.around).await;
+        if lease.is_reused && done.is_stale() {
+            match self
+                .smtp
+                .pool
+                .lease_new(lease, &self.attempt.shutdown)
+                .await
+            {
+                Ok(new) => {
+                    self.learn(&new);
+                    lease = new;
+                }
+                Err(error) => {
+                    let said = self.target.failed_to_open(&error);
+                    self.not_offered(&group, &said);
+                    return (Vec::new(), None);
+                }
+            }
+            done = transact::run(&mut lease, self.attempt, &recipients, &self.around).await;
+        }
+        lease.is_reused = false;
+        self.target.observe_transaction(start);
+        let again = self.settle(&group, &done);
+        (again, self.keep(lease, &done.conclusion).await)
+    }
+
+    async fn keep(&self, mut lease: Lease, conclusion: &Conclusion) -> Kept {
+        lease.session.messages += 1;
+        let is_usable = match conclusion.then() {
+            Then::Reuse => true,
+            Then::Reset => transact::reset(&mut lease).await,
+            Then::Close => false,
+        };
+        if is_usable && !self.smtp.pool.may_serve(&lease) {
+            self.smtp.pool.give_back(lease).await;
+            return None;
+        }
+        is_usable.then_some(lease)
+    }
+
+    /// Asks for the verdict of each recipient of a transaction, and tells the upstream's health of it.
+    fn settle(&mut self, group: &[u32], done: &Transacted) -> Vec<u32> {
+        let message = &self.attempt.message;
+        if let Conclusion::Unreadable(error) = &done.conclusion {
+            self.unreadable(group, error);
+            return Vec::new();
+        }
+        if done.was_lost() {
+            self.target.health().lost(message, self.target.now());
+        }
+        let history = self.target.health().history(message, self.around.senders);
+        let accepted = done
+            .answers
+            .iter()
+            .filter(|answer| **answer == Answer::Accepted)
+            .count();
+        let mut effects = Effects::default();
+        let mut again = Vec::new();
+        for (&position, answer) in group.iter().zip(&done.answers) {
+            let (phase, event) = done.event(answer);
+            let ruling = transaction::of(Case {
+                event: &event,
+                phase,
+                another_accepted: accepted > usize::from(*answer == Answer::Accepted),
+                first_priority: self.attempt.first_priority,
+                earlier: earlier(message, position),
+                history,
+                dictionary: self.smtp.dictionary,
+            });
+            match ruling {
+                Ruling::Settled(verdict, own) => {
+                    self.verdicts.push((position, verdict));
+                    effects = joined(effects, own);
+                }
+                Ruling::Lacking(reason, said, lack) => {
+                    if lack == Lack::Known {
+                        self.smtp.refused_size(self.needs.size);
+                    }
+                    self.lacking(&[position], reason, Some(&said));
+                }
+                Ruling::Again if done.was_relayed() => again.push(position),
+                Ruling::Again => self.deferred(position, &event, phase),
+            }
+        }
+        self.held_path |= effects.reverse_path == PathEffect::Held;
+        self.target.apply(message, &effects, self.around.senders);
+        again
+    }
+
+    fn lacking(&mut self, positions: &[u32], reason: Reason, said: Option<&Evidence>) {
+        let said = said.map(|said| &*said.reply);
+        let others = self.around.others.iter().copied();
+        let mut verdict = lacking::verdict(reason, self.needs, others, said);
+        // Row 23: only a target of the first eligible priority fails mail.
+        if let (Verdict::Failed(reason, said), false) = (&verdict, self.attempt.first_priority) {
+            verdict = Verdict::Unsuitable(*reason, said.clone());
+        }
+        for &position in positions {
+            self.verdicts.push((position, verdict.clone()));
+        }
+    }
+
+    fn not_offered(&mut self, positions: &[u32], said: &Evidence) {
+        for &position in positions {
+            let verdict = Verdict::NotOffered(Some(said.clone()));
+            self.verdicts.push((position, verdict));
+        }
+    }
+
+    fn deferred(&mut self, position: u32, event: &Event, phase: Phase) {
+        let evidence = match event {
+            Event::Replied(reply) => evidence(phase, reply),
+            Event::OutOfPlace(what) | Event::Lost(what) => evidence(phase, what),
+            Event::Stopped => evidence(phase, &"the gateway stopped"),
+        };
+        let verdict = Verdict::Deferred {
+            reason: Reason::RecipientDeferred,
+            evidence,
+            wait: std::time::Duration::ZERO,
+            refused: false,
+            lost: false,
+        };
+        self.verdicts.push((position, verdict));
+    }
+
+    /// Our own content file could not be read: nobody's fault but ours, and nothing that a retry at once would mend.
+    fn unreadable(&mut self, group: &[u32], error: &std::io::Error) {
+        let text = format!("the stored content cannot be read: {error}");
+        tracing::error!(queue_id = %self.attempt.message.id, %error, "stored content cannot be read");
+        for &position in group {
+            let verdict = Verdict::Deferred {
+                reason: Reason::TransactionDeferred,
+                evidence: evidence(Phase::Content, &text),
+                wait: super::verdict::SECOND_OPINION,
+                refused: false,
+                lost: false,
+            };
+            self.verdicts.push((position, verdict));
+        }
+    }
+}
+
+fn recipients<'m>(message: &'m Message, positions: &[u32]) -> Vec<&'m Recipient> {
+    positions
+        .iter()
+        .filter_map(|&position| recipient(message, position))
+        .collect()
+}
+
+fn recipient(message: &Message, position: u32) -> Option<&Recipient> {
+    message.recipients.get(usize::try_from(position).ok()?)
+}
+
+fn earlier(message: &Message, position: u32) -> Earlier {
+    recipient(message, position).map_or_else(Earlier::default, |recipient| Earlier {
+        refusals: recipient.progress.refusals,
+        first_refusal: recipient.progress.first_refusal,
+        lost: recipient.progress.lost,
+        unconfirmed: recipient.progress.unconfirmed,
+    })
+}
+
+/// The effects of one transaction: health counts messages, not recipients. Praise outweighs the rest: a 2yz ends
+/// every row.
+fn joined(all: Effects, own: Effects) -> Effects {
+    let upstream = match (all.upstream, own.upstream) {
+        (Blame::Nothing, other) | (other, Blame::Nothing) => other,
+        (Blame::Praise, _) | (_, Blame::Praise) => Blame::Praise,
+        (first, _) => first,
+    };
+    let reverse_path = match (all.reverse_path, own.reverse_path) {
+        (PathEffect::Held, _) | (_, PathEffect::Held) => PathEffect::Held,
+        (PathEffect::Refused, _) | (_, PathEffect::Refused) => PathEffect::Refused,
+        (PathEffect::Nothing, PathEffect::Nothing) => PathEffect::Nothing,
+    };
+    Effects {
+        upstream,
+        reverse_path,
+    }
+}

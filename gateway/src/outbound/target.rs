@@ -1,0 +1,362 @@
+//! One upstream of the document: its transport, its health, and what is known of it.
+//!
+//! Made anew when its part of the document or a file it names changes; attempts under way keep the old one until they
+//! are over. Everything that changes its state goes through here, so that it is logged, counted and published once.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use posthouse_config::{
+    Snapshot,
+    document::{SmtpTransport, Transport, Upstream},
+    reason::{Phase, UpstreamState},
+};
+use posthouse_smtp::extension::Extensions;
+use tokio::sync::{Notify, watch};
+
+use super::{
+    authentication,
+    capture::Capture,
+    dictionary::Dictionary,
+    health::{Change, Health, Now, Origin},
+    opening::{OpenError, Opener},
+    pool::Pool,
+    tls::{SystemRoots, Tls},
+    verdict::{self, Fault, evidence, lacking::Known, transaction::Effects},
+};
+use crate::{
+    clock::Clock,
+    mail::Message,
+    metrics::Metrics,
+    queue::deliver::{Evidence, Upstreams},
+};
+
+/// Captured messages written at once: they share one disk.
+const CAPTURES: u32 = 4;
+
+/// What every target is given.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    /// For waiting and for showing.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// For counting.
+    pub(crate) metrics: Metrics,
+    /// Where states are published.
+    pub(crate) board: watch::Sender<Arc<Upstreams>>,
+}
+
+/// One upstream.
+pub(crate) struct Target {
+    /// Its name.
+    pub(crate) name: Arc<str>,
+    /// What it was made of; another one is another target.
+    pub(crate) origin: Made,
+    /// How mail is handed over.
+    pub(crate) way: Way,
+    /// Told when a probe may be due earlier than was thought.
+    pub(crate) wake: Notify,
+    health: Mutex<Health>,
+    shared: Shared,
+}
+
+/// Everything of a snapshot that one target depends on.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Made {
+    upstream: Upstream,
+    files: Vec<Option<Arc<[u8]>>>,
+    hostname: String,
+    loopback_is_trusted: bool,
+}
+
+/// How mail is handed over.
+pub(crate) enum Way {
+    /// To a submission server.
+    Smtp(Box<SmtpTarget>),
+    /// Into files.
+    Capture(Capture),
+    /// Not at all: something that was configured is not there.
+    Unusable(OpenError),
+}
+
+/// A submission server.
+pub(crate) struct SmtpTarget {
+    /// Its sessions.
+    pub(crate) pool: Pool,
+    /// What it is known to mean.
+    pub(crate) dictionary: Dictionary,
+    /// Recipients in one transaction.
+    pub(crate) recipients: usize,
+    /// Octets of one message, by the document.
+    bound: u64,
+    known: Mutex<Known>,
+}
+
+impl Made {
+    /// What an upstream is made of in a snapshot.
+    pub(crate) fn of(upstream: &Upstream, snapshot: &Snapshot) -> Self {
+        Self {
+            upstream: upstream.clone(),
+            files: upstream
+                .files()
+                .map(|path| snapshot.file(path).cloned())
+                .collect(),
+            hostname: snapshot.document.hostname.clone(),
+            loopback_is_trusted: snapshot.document.loopback_is_trusted,
+        }
+    }
+}
+
+impl Target {
+    /// The target of an upstream.
+    pub(crate) fn new(
+        origin: Made,
+        snapshot: &Snapshot,
+        roots: &SystemRoots,
+        captured: &Path,
+        shared: Shared,
+    ) -> Self {
+        let upstream = &origin.upstream;
+        let name: Arc<str> = upstream.name.as_str().into();
+        let (way, maximum) = match &upstream.transport {
+            Transport::Capture(_) => (Way::Capture(Capture::new(captured, &name)), CAPTURES),
+            Transport::Smtp(smtp) => (
+                SmtpTarget::new(&name, smtp, snapshot, roots, &shared)
+                    .map_or_else(Way::Unusable, |target| Way::Smtp(Box::new(target))),
+                smtp.limits.max_connections,
+            ),
+        };
+        let health = Mutex::new(Health::new(maximum, now(&shared)));
+        let target = Self {
+            name,
+            origin,
+            way,
+            wake: Notify::new(),
+            health,
+            shared,
+        };
+        target.start();
+        target
+    }
+
+    /// The state in which it begins.
+    fn start(&self) {
+        let now = self.now();
+        match &self.way {
+            Way::Smtp(_) => self.published(Change::State),
+            Way::Capture(_) => {
+                let change = self.health().probed(now);
+                self.published(change);
+            }
+            Way::Unusable(error) => {
+                self.failed(
+                    &verdict::opening::of(error, Dictionary::CUSTOM),
+                    Origin::Probe,
+                );
+            }
+        }
+    }
+
+    /// Both clocks.
+    pub(crate) fn now(&self) -> Now {
+        now(&self.shared)
+    }
+
+    /// Its health.
+    pub(crate) fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its state.
+    pub(crate) fn state(&self) -> UpstreamState {
+        self.health().view().state
+    }
+
+    /// What is known of what it takes.
+    pub(crate) fn known(&self) -> Known {
+        match &self.way {
+            Way::Smtp(smtp) => smtp.known(),
+            Way::Capture(_) => Known::default(),
+            Way::Unusable(_) => Known {
+                largest: match &self.origin.upstream.transport {
+                    Transport::Smtp(smtp) => Some(smtp.limits.message_bytes),
+                    Transport::Capture(_) => None,
+                },
+                utf8: None,
+            },
+        }
+    }
+
+    /// A session could not be opened for mail; what the mail's recipients are told.
+    pub(crate) fn failed_to_open(&self, error: &OpenError) -> Evidence {
+        if matches!(error, OpenError::Stopped) {
+            return evidence(Phase::Connect, error);
+        }
+        let fault = verdict::opening::of(error, self.dictionary());
+        self.failed(&fault, Origin::Mail);
+        fault.evidence
+    }
+
+    /// The upstream as a whole cannot be used.
+    pub(crate) fn failed(&self, fault: &Fault, origin: Origin) {
+        let now = self.now();
+        let change = self.health().fault(fault, origin, now);
+        self.published(change);
+    }
+
+    /// A probe went through.
+    pub(crate) fn probed(&self) {
+        let now = self.now();
+        let change = self.health().probed(now);
+        self.published(change);
+    }
+
+    /// What a transaction brought.
+    pub(crate) fn apply(&self, message: &Message, effects: &Effects, senders: usize) {
+        let now = self.now();
+        let change = self.health().apply(message, effects, senders, now);
+        self.published(change);
+    }
+
+    /// Asks for a probe now.
+    pub(crate) fn hurry(&self) {
+        let now = self.now();
+        self.health().hurry(now);
+        self.wake.notify_one();
+    }
+
+    /// How long a transaction took.
+    pub(crate) fn observe_transaction(&self, start: Now) {
+        self.shared
+            .metrics
+            .upstream_phase_duration_seconds
+            .with_label_values(&[&*self.name, "transaction"])
+            .observe(self.now().monotonic.since(start.monotonic).as_secs_f64());
+    }
+
+    /// What it is known to mean.
+    pub(crate) fn dictionary(&self) -> Dictionary {
+        match &self.way {
+            Way::Smtp(smtp) => smtp.dictionary,
+            Way::Capture(_) | Way::Unusable(_) => Dictionary::CUSTOM,
+        }
+    }
+
+    /// Tells everyone who watches.
+    fn published(&self, change: Change) {
+        let view = self.health().view().clone();
+        match change {
+            // Only shown: nobody is woken for it.
+            Change::Nothing => {
+                self.shared.board.send_if_modified(|all| {
+                    let is_old = all.get(&self.name).is_some_and(|shown| {
+                        shown.last_relayed.map(|at| at.as_millis() / 1000)
+                            != view.last_relayed.map(|at| at.as_millis() / 1000)
+                            || shown.last_failure != view.last_failure
+                    });
+                    if is_old {
+                        Arc::make_mut(all).insert(Arc::clone(&self.name), view);
+                    }
+                    false
+                });
+            }
+            Change::Capacity => {
+                self.shared.board.send_modify(|all| {
+                    Arc::make_mut(all).insert(Arc::clone(&self.name), view);
+                });
+            }
+            Change::State => {
+                self.report(&view);
+                self.shared.board.send_modify(|all| {
+                    Arc::make_mut(all).insert(Arc::clone(&self.name), view);
+                });
+                self.wake.notify_one();
+            }
+        }
+    }
+
+    /// Logs and counts a state.
+    fn report(&self, view: &crate::queue::deliver::UpstreamView) {
+        let metrics = &self.shared.metrics;
+        let name = &*self.name;
+        for state in UpstreamState::ALL {
+            metrics
+                .upstream_state
+                .with_label_values(&[name, state.as_label()])
+                .set(i64::from(*state == view.state));
+        }
+        let is_up = view.state.is_ready();
+        metrics
+            .upstream_up
+            .with_label_values(&[name])
+            .set(i64::from(is_up));
+        let reply = view.reply.as_deref().unwrap_or_default();
+        if is_up || view.state == UpstreamState::Untried {
+            tracing::info!(upstream = name, state = %view.state, "upstream");
+            return;
+        }
+        metrics
+            .upstream_failures
+            .with_label_values(&[name, view.state.as_label()])
+            .inc();
+        let remedy = view.remedy.as_deref().unwrap_or_default();
+        tracing::warn!(upstream = name, state = %view.state, reply, remedy, "upstream cannot be used");
+    }
+}
+
+impl SmtpTarget {
+    fn new(
+        name: &Arc<str>,
+        smtp: &SmtpTransport,
+        snapshot: &Snapshot,
+        roots: &SystemRoots,
+        shared: &Shared,
+    ) -> Result<Self, OpenError> {
+        let opener = Opener {
+            upstream: Arc::clone(name),
+            host: smtp.host.clone(),
+            port: smtp.port,
+            plan: authentication::plan(smtp, snapshot)?,
+            tls: Tls::of(smtp, snapshot, roots)?,
+            clock: Arc::clone(&shared.clock),
+            metrics: shared.metrics.clone(),
+        };
+        let limits = &smtp.limits;
+        Ok(Self {
+            pool: Pool::new(opener, limits, Arc::clone(&shared.clock)),
+            dictionary: Dictionary::CUSTOM,
+            recipients: limits.recipients_per_message.max(1) as usize,
+            bound: limits.message_bytes,
+            known: Mutex::new(Known {
+                largest: Some(limits.message_bytes),
+                utf8: None,
+            }),
+        })
+    }
+
+    /// What is known of what it takes.
+    pub(crate) fn known(&self) -> Known {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it said in EHLO.
+    pub(crate) fn learn(&self, extensions: &Extensions) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Known::of(extensions, self.bound);
+    }
+
+    /// It refused a message for its size: so it would the next one. Forgotten with the next connection.
+    pub(crate) fn refused_size(&self, size: u64) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let largest = size.saturating_sub(1);
+        known.largest = Some(known.largest.map_or(largest, |known| known.min(largest)));
+    }
+}
+
+fn now(shared: &Shared) -> Now {
+    Now {
+        monotonic: shared.clock.now(),
+        wall: shared.clock.wall(),
+    }
+}

@@ -1,0 +1,92 @@
+//! What users add to pods, ServiceAccount, NetworkPolicy and claims.
+
+use std::collections::BTreeMap;
+
+use posthouse_api::{MailRelaySpec, RESERVED_POD_LABELS, RESERVED_PREFIXES};
+use posthouse_config::document::listener::Network;
+
+use crate::problem::Findings;
+
+pub(super) fn validate(spec: &MailRelaySpec, findings: &mut Findings) {
+    if let Some(metadata) = spec
+        .pod_template
+        .as_ref()
+        .and_then(|template| template.metadata.as_ref())
+    {
+        let path = "spec.podTemplate.metadata";
+        pod_labels(&format!("{path}.labels"), &metadata.labels, findings);
+        reserved_keys(
+            &format!("{path}.annotations"),
+            &metadata.annotations,
+            findings,
+        );
+    }
+    if let Some(account) = &spec.service_account {
+        reserved_keys(
+            "spec.serviceAccount.annotations",
+            &account.annotations,
+            findings,
+        );
+    }
+    if let Some(policy) = &spec.network_policy {
+        for (i, network) in policy.from.iter().enumerate() {
+            if let Err(message) = network.parse::<Network>() {
+                findings.problem(format!("spec.networkPolicy.from[{i}]"), message);
+            }
+        }
+    }
+    let claim = spec
+        .storage
+        .as_ref()
+        .and_then(|storage| storage.volume_claim.as_ref());
+    if let Some(claim) = claim {
+        findings.require(
+            is_quantity(&claim.size),
+            "spec.storage.volumeClaim.size",
+            "must be a quantity such as 10Gi",
+        );
+    }
+}
+
+fn pod_labels(path: &str, labels: &BTreeMap<String, String>, findings: &mut Findings) {
+    let is_reserved =
+        |key: &String| has_reserved_prefix(key) || RESERVED_POD_LABELS.contains(&key.as_str());
+    findings.require(
+        !labels.keys().any(is_reserved),
+        path,
+        "must not have keys of posthouse.dev/ or argocd.argoproj.io/, or app.kubernetes.io/name, instance or managed-by",
+    );
+}
+
+/// Keys that would be taken for ours, or make Argo CD adopt our children.
+pub(crate) fn reserved_keys(path: &str, map: &BTreeMap<String, String>, findings: &mut Findings) {
+    findings.require(
+        !map.keys().any(|key| has_reserved_prefix(key)),
+        path,
+        "must not have keys of posthouse.dev/ or argocd.argoproj.io/",
+    );
+}
+
+fn has_reserved_prefix(key: &str) -> bool {
+    RESERVED_PREFIXES
+        .iter()
+        .any(|prefix| key.starts_with(prefix))
+}
+
+/// A quantity of Kubernetes: a decimal number with an optional suffix or exponent.
+fn is_quantity(text: &str) -> bool {
+    const SUFFIXES: [&str; 15] = [
+        "Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "n", "u", "m", "k", "M", "G", "T", "P", "E",
+    ];
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let end = unsigned
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(unsigned.len());
+    let (number, suffix) = unsigned.split_at(end);
+    let digits = number.chars().filter(char::is_ascii_digit).count();
+    let is_number = digits > 0 && number.len() - digits <= 1;
+    let exponent = suffix
+        .strip_prefix(['e', 'E'])
+        .is_some_and(|power| power.parse::<i8>().is_ok());
+    is_number && (suffix.is_empty() || SUFFIXES.contains(&suffix) || exponent)
+}

@@ -1,0 +1,11 @@
+//! A MailSender on its way to a row in the senders file and a binding.
+//!
+//! `validate` looks at the object alone, `admit` at what its relay grants, `build` makes what the gateway and the
+//! application get. All are pure.
+
+pub mod admit;
+pub mod build;
+pub mod validate;
+
+pub use admit::{Admitted, Refusal, admit};
+pub use validate::{ValidSender, validate};

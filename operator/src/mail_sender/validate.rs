@@ -1,0 +1,143 @@
+//! Whether a MailSender can be honoured, by itself.
+
+use posthouse_api::{MailSender, mail_sender};
+use posthouse_config::{
+    AddressPattern,
+    document::ReportTo,
+    senders::{Class, SenderLimits},
+};
+
+use crate::{
+    address::{Accepts, patterns},
+    input::DEFAULT_NAMESPACE,
+    mail_relay::validate::{object_name, report_to, reserved_keys, structure, unsigned},
+    names,
+    problem::Findings,
+};
+
+/// The uid of a MailSender that no API server has given one.
+pub const NO_UID: &str = "00000000-0000-0000-0000-000000000000";
+
+/// A MailSender that can be honoured, if its relay admits it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidSender {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid; [`NO_UID`] if no API server has given one.
+    pub uid: String,
+    /// Orders senders by age: RFC 3339 in UTC, empty if no API server has given it.
+    pub created: String,
+    /// The relay's namespace.
+    pub relay_namespace: String,
+    /// The relay's name.
+    pub relay_name: String,
+    /// The listener it named.
+    pub listener: Option<String>,
+    /// What it wants to send as.
+    pub from: Vec<AddressPattern>,
+    /// `credential.rotation`.
+    pub rotation: u64,
+    /// The Secret it gets.
+    pub secret_name: String,
+    /// Labels and annotations of that Secret.
+    pub secret_template: mail_sender::SecretTemplate,
+    /// Its share of the queue's attention.
+    pub class: Class,
+    /// Its own limits.
+    pub limits: SenderLimits,
+    /// When its mail expires, if sooner than the relay's.
+    pub expiry_seconds: Option<u32>,
+    /// Who is told about its mail that failed.
+    pub reports: Option<ReportTo>,
+}
+
+/// Everything found in a MailSender, and what it says if nothing makes it unusable.
+pub fn validate(sender: &MailSender) -> (Findings, Option<ValidSender>) {
+    let mut findings = Findings::default();
+    structure("MailSender", sender, &mut findings);
+    object_name(sender.metadata.name.as_deref(), &mut findings);
+    let valid = assemble(sender, &mut findings);
+    let is_valid = findings.problems.is_empty();
+    (findings, is_valid.then_some(valid))
+}
+
+fn assemble(sender: &MailSender, findings: &mut Findings) -> ValidSender {
+    let spec = &sender.spec;
+    let credential = spec.credential.clone().unwrap_or_default();
+    let template = credential.secret_template.unwrap_or_default();
+    let path = "spec.credential.secretTemplate";
+    reserved_keys(&format!("{path}.labels"), &template.labels, findings);
+    reserved_keys(
+        &format!("{path}.annotations"),
+        &template.annotations,
+        findings,
+    );
+    let metadata = &sender.metadata;
+    let name = metadata.name.clone().unwrap_or_default();
+    ValidSender {
+        namespace: metadata
+            .namespace
+            .clone()
+            .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
+        uid: metadata.uid.clone().unwrap_or_else(|| NO_UID.to_owned()),
+        created: metadata
+            .creation_timestamp
+            .as_ref()
+            .map(|time| time.0.to_string())
+            .unwrap_or_default(),
+        relay_namespace: spec.relay_ref.namespace.clone(),
+        relay_name: spec.relay_ref.name.clone(),
+        listener: spec.relay_ref.listener.clone(),
+        from: patterns(&spec.from, "spec.from", Accepts::Addresses, findings),
+        rotation: u64::try_from(credential.rotation).unwrap_or_default(),
+        secret_name: credential
+            .secret_name
+            .unwrap_or_else(|| names::sender_secret(&name)),
+        secret_template: template,
+        class: class(spec.class),
+        limits: SenderLimits {
+            messages_per_minute: None,
+            queued_messages: spec
+                .limits
+                .as_ref()
+                .and_then(|limits| limits.queued_messages)
+                .map(unsigned),
+        },
+        expiry_seconds: spec.expiry_seconds.map(unsigned),
+        reports: spec.reports.as_ref().map(|reports| report_to(reports.to)),
+        name,
+    }
+}
+
+const fn class(class: Option<mail_sender::Class>) -> Class {
+    match class {
+        Some(mail_sender::Class::Interactive) => Class::Interactive,
+        Some(mail_sender::Class::Bulk) => Class::Bulk,
+        Some(mail_sender::Class::Normal) | None => Class::Normal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use posthouse_config::yaml;
+
+    use super::*;
+    use crate::cases;
+
+    const BASE: &str = "
+apiVersion: posthouse.dev/v1alpha1
+kind: MailSender
+metadata: { name: checkout, namespace: shop }
+spec: { relayRef: { name: outbound, namespace: mail-system }, from: [shop.example.com] }
+";
+
+    #[test]
+    fn cel_and_validate_agree() {
+        let table = include_str!("validate/rules.yaml");
+        cases::run("MailSender", BASE, table, |object| {
+            validate(&yaml::from_value(object).unwrap()).0
+        });
+    }
+}

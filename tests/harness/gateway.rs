@@ -1,0 +1,194 @@
+//! One gateway process: started on a [`Site`], watched through its log and its admin port, ended by signals.
+//!
+//! All ports are 0; what was bound is read from the log. Dropping the value kills the process.
+
+mod binary;
+mod log;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, ExitStatus, Output, Stdio},
+};
+
+use posthouse_config::Status;
+use rustix::process::{Pid, Signal, kill_process};
+
+pub use binary::executable;
+pub use log::{Log, admin as admin_in};
+
+use crate::{Client, admin, site::Site, wait};
+
+/// A running gateway.
+pub struct Gateway {
+    child: Child,
+    log: Log,
+    admin: SocketAddr,
+    listeners: BTreeMap<String, SocketAddr>,
+}
+
+impl Gateway {
+    /// Starts on a site and waits until it is ready to take mail.
+    pub(crate) fn start(site: &Site) -> Self {
+        let mut child = command(site)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Log::follow(child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let admin = wait::until("the log says where the admin port is", wait::SOON, || {
+            let ended = child.try_wait().unwrap();
+            assert!(
+                ended.is_none(),
+                "the gateway ended: {ended:?}\n{}",
+                log.text()
+            );
+            log::admin(&log.text())
+        });
+        let mut gateway = Self {
+            child,
+            log,
+            admin,
+            listeners: BTreeMap::new(),
+        };
+        gateway.wait_until_ready();
+        for listener in gateway.status().listeners {
+            let address = listener.address.parse().unwrap();
+            gateway.listeners.insert(listener.name, address);
+        }
+        gateway
+    }
+
+    fn wait_until_ready(&mut self) {
+        wait::until("the gateway is ready", wait::SOON, || {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "it ended: {ended:?}\n{}", self.log.text());
+            let ready = admin::get(self.admin, "/readyz").ok()?;
+            (ready.code == 200).then_some(())
+        });
+    }
+
+    /// Where a listener is bound.
+    pub fn address(&self, listener: &str) -> SocketAddr {
+        let bound = self.listeners.get(listener);
+        *bound.unwrap_or_else(|| panic!("no listener {listener} in {:?}", self.listeners))
+    }
+
+    /// A session at the listener `plain`, after EHLO.
+    pub fn client(&self) -> Client {
+        let mut client = Client::connect(self.address("plain"));
+        client.hello();
+        client
+    }
+
+    /// Its admin port.
+    pub const fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Its account of itself.
+    pub fn status(&self) -> Status {
+        admin::status(self.admin).unwrap()
+    }
+
+    /// The sum of a metric's series; see [`admin::metric`].
+    pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        admin::metric(self.admin, name, labels).unwrap()
+    }
+
+    /// What it logged.
+    pub const fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The most memory it ever had resident, in KiB (`VmHWM`).
+    pub fn peak_kib(&self) -> u64 {
+        memory_kib(self.pid(), "status", "VmHWM:")
+    }
+
+    /// The memory it has now, shared pages by their share, in KiB (`Pss`).
+    pub fn proportional_kib(&self) -> u64 {
+        memory_kib(self.pid(), "smaps_rollup", "Pss:")
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Stops it with SIGTERM, which must end it with success.
+    pub fn stop(mut self) {
+        self.terminate();
+        let status = self.wait();
+        assert!(status.success(), "{status}\n{}", self.log.text());
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait::until("the gateway ends", wait::SOON, || {
+            self.child.try_wait().unwrap()
+        })
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        kill_process(pid.unwrap(), signal).unwrap();
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // It may have ended before.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a gateway that must end by itself; what it said and how it ended.
+pub fn run_to_the_end(site: &Site, arguments: &[&str]) -> Output {
+    let mut child = command(site)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait::until("the gateway ends by itself", wait::SOON, || {
+        child.try_wait().unwrap()
+    });
+    child.wait_with_output().unwrap()
+}
+
+/// The command that runs a gateway on a site, on free ports.
+pub fn command(site: &Site) -> Command {
+    let mut command = Command::new(executable("posthouse-gateway"));
+    command
+        .arg("run")
+        .arg("--config")
+        .arg(site.folder())
+        .arg("--spool")
+        .arg(site.spool())
+        .args(["--admin", "127.0.0.1:0", "--log-format", "json"]);
+    command
+}
+
+/// A figure in KiB from a file of `/proc`; 0 once the process is gone.
+pub fn memory_kib(pid: u32, file: &str, field: &str) -> u64 {
+    let path = format!("/proc/{pid}/{file}");
+    let text = std::fs::read_to_string(Path::new(&path)).unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with(field));
+    let figure = line.and_then(|line| line.split_ascii_whitespace().nth(1));
+    figure.and_then(|figure| figure.parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,36 @@
+//! What every test of whole processes is built from.
+//!
+//! Everything here is blocking and owns threads of its own: the tested side is asynchronous, the testing side must not
+//! share its scheduler. Nothing sleeps for a fixed time; [`wait`] polls for an event up to a deadline.
+//!
+//! In reading order: [`site`] a folder with a document, secrets and a spool · [`gateway`] the process run on it ·
+//! [`admin`] what it tells · [`client`] speaks SMTP to it · [`provider`] takes its mail, by a script ·
+//! [`peer`] programs nobody here wrote · [`postfix`] one of them · [`pki`] certificates · [`wire`] lines over TCP and TLS · [`wait`] events.
+//!
+//! A harness ends a test by panicking; the lints against that are for code that serves.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "the harness reports a failed test by panicking"
+)]
+
+pub mod admin;
+pub mod client;
+pub mod gateway;
+pub mod peer;
+pub mod pki;
+pub mod postfix;
+pub mod provider;
+pub mod site;
+pub mod wait;
+pub mod wire;
+
+pub use client::{Client, Reply};
+pub use gateway::Gateway;
+pub use pki::{Authority, Identity};
+pub use postfix::Postfix;
+pub use provider::{Mail, Provider, Script, Turn};
+pub use site::Site;

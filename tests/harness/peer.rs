@@ -1,0 +1,80 @@
+//! Programs nobody here wrote, which must get along with ours.
+//!
+//! One that is not installed is named in one line and its test is skipped; with `POSTHOUSE_PEERS=required` that is a
+//! failure, so that a continuous build cannot quietly test less.
+
+use std::{
+    env,
+    io::Write,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+};
+
+/// Where Debian keeps what is not in every user's `PATH`.
+const EXTRA: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
+
+/// The path of a program, or `None` after saying that its test is skipped.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(EXTRA.map(PathBuf::from));
+    let found = folders
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file());
+    found.or_else(|| missing(name))
+}
+
+/// The system's Python, if it has a module.
+pub fn python(module: &str) -> Option<PathBuf> {
+    let python = PathBuf::from("/usr/bin/python3");
+    let mut command = Command::new(&python);
+    let has = command.args(["-c", &format!("import {module}")]).output();
+    if has.is_ok_and(|output| output.status.success()) {
+        Some(python)
+    } else {
+        missing(&format!("/usr/bin/python3 with {module}"))
+    }
+}
+
+/// Says that a peer is not there.
+///
+/// # Panics
+/// Where peers are required.
+pub fn missing<T>(what: &str) -> Option<T> {
+    let required = env::var_os("POSTHOUSE_PEERS").is_some_and(|value| value == "required");
+    assert!(
+        !required,
+        "{what} is not installed, and POSTHOUSE_PEERS=required"
+    );
+    // Not through the captured output: a skipped test must be seen.
+    let _ = writeln!(std::io::stderr(), "skipped: {what} is not installed");
+    None
+}
+
+/// Runs a program to its end, with `input` on its standard input.
+///
+/// # Panics
+/// If it does not end with success.
+pub fn run(command: &mut Command, input: &[u8]) -> String {
+    let (output, text) = attempt(command, input);
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{text}",
+        output.status
+    );
+    text
+}
+
+/// Runs a program to its end; how it ended and everything it said.
+pub fn attempt(command: &mut Command, input: &[u8]) -> (Output, String) {
+    let pipes = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = pipes.spawn().unwrap();
+    // A program that does not read its input may have closed it.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    let output = child.wait_with_output().unwrap();
+    let text = [&output.stdout[..], &output.stderr[..]].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    (output, text)
+}

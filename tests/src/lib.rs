@@ -1,1 +1,0 @@
-//! To be described with its first module.
