@@ -2,11 +2,12 @@
 
 use std::future::Future;
 
-pub use crate::spool::StoreError;
 use crate::{
     mail::{Content, Message, QueueId, Queued},
     spool::{self, Spool},
 };
+
+pub use crate::spool::StoreError;
 
 /// Stable storage.
 pub trait Store: Send + Sync + 'static {
@@ -50,7 +51,7 @@ impl Store for Spool {
         Self::has_room(self)
     }
 
-    async fn upload(&self, id: QueueId) -> Result<Self::Upload, StoreError> {
+    async fn upload(&self, id: QueueId) -> Result<spool::Upload, StoreError> {
         Self::upload(self, id).await
     }
 
