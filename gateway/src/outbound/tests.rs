@@ -1,6 +1,6 @@
 //! Attempts over real sockets: a provider that follows a script, octet by octet where that matters.
 
-mod fixture;
+pub(super) mod fixture;
 mod pooling;
 mod provider;
 mod recovers;

@@ -160,7 +160,7 @@ impl Fixture {
 pub(super) const CONTENT: &[u8] = b"From: s@a.example\r\nSubject: x\r\n\r\n.dot\r\n";
 
 /// A message to `recipients` addresses.
-pub(super) fn message(number: u64, recipients: usize) -> Message {
+pub(in super::super) fn message(number: u64, recipients: usize) -> Message {
     let recipient = |i| Recipient {
         forward_path: Mailbox::parse(&format!("r{i}@b.example")).unwrap(),
         orcpt: None,
