@@ -20,18 +20,18 @@ use crate::{
 };
 
 /// Everything of one test.
-pub(super) struct Fixture {
-    pub(super) outbound: Arc<Outbound>,
-    pub(super) clock: Arc<ManualClock>,
-    pub(super) metrics: Metrics,
-    pub(super) folder: tempfile::TempDir,
+pub(in super::super) struct Fixture {
+    pub(in super::super) outbound: Arc<Outbound>,
+    pub(in super::super) clock: Arc<ManualClock>,
+    pub(in super::super) metrics: Metrics,
+    pub(in super::super) folder: tempfile::TempDir,
     snapshot: watch::Sender<Arc<Snapshot>>,
     stage: watch::Sender<Stage>,
     shutdown: Shutdown,
 }
 
 /// The YAML of an upstream at a port, in clear; `more` goes into `smtp`.
-pub(super) fn upstream(name: &str, port: u16, more: &str) -> String {
+pub(in super::super) fn upstream(name: &str, port: u16, more: &str) -> String {
     let tls = if more.contains("tls:") {
         ""
     } else {
@@ -70,7 +70,7 @@ fn snapshot(upstreams: &str, files: &[(&str, &str)]) -> Arc<Snapshot> {
 
 impl Fixture {
     /// Runs an outbound on a document with these upstreams and files.
-    pub(super) fn new(upstreams: &str, files: &[(&str, &str)]) -> Self {
+    pub(in super::super) fn new(upstreams: &str, files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new());
         let metrics = Metrics::new("test").unwrap();
@@ -96,24 +96,24 @@ impl Fixture {
     }
 
     /// An outbound with one upstream `a` in clear, once its probe went through.
-    pub(super) async fn ready(port: u16) -> Self {
+    pub(in super::super) async fn ready(port: u16) -> Self {
         let fixture = Self::new(&upstream("a", port, ""), &[]);
         fixture.until("a", UpstreamState::Ready).await;
         fixture
     }
 
     /// Another document.
-    pub(super) fn change(&self, upstreams: &str, files: &[(&str, &str)]) {
+    pub(in super::super) fn change(&self, upstreams: &str, files: &[(&str, &str)]) {
         self.snapshot.send_replace(snapshot(upstreams, files));
     }
 
     /// Moves the stage of the shutdown.
-    pub(super) fn stop(&self, stage: Stage) {
+    pub(in super::super) fn stop(&self, stage: Stage) {
         self.stage.send_replace(stage);
     }
 
     /// Waits until an upstream is in a state.
-    pub(super) async fn until(&self, name: &str, state: UpstreamState) -> UpstreamView {
+    pub(in super::super) async fn until(&self, name: &str, state: UpstreamState) -> UpstreamView {
         let mut views = self.outbound.upstreams();
         let is_there = |all: &Arc<Upstreams>| all.get(name).is_some_and(|view| view.state == state);
         let deadline = std::time::Duration::from_secs(20);
@@ -125,23 +125,27 @@ impl Fixture {
     }
 
     /// What is shown of an upstream.
-    pub(super) fn view(&self, name: &str) -> UpstreamView {
+    pub(in super::super) fn view(&self, name: &str) -> UpstreamView {
         self.outbound.upstreams().borrow()[name].clone()
     }
 
     /// One attempt at `a` with all recipients.
-    pub(super) async fn attempt(&self, message: Message) -> AttemptReport {
+    pub(in super::super) async fn attempt(&self, message: Message) -> AttemptReport {
         self.attempt_with(message, CONTENT).await
     }
 
     /// One attempt at `a` with this content.
-    pub(super) async fn attempt_with(&self, message: Message, content: &[u8]) -> AttemptReport {
+    pub(in super::super) async fn attempt_with(
+        &self,
+        message: Message,
+        content: &[u8],
+    ) -> AttemptReport {
         let attempt = self.offer(message, content);
         self.outbound.attempt(attempt).await
     }
 
     /// An attempt at `a` with this content, not begun.
-    pub(super) fn offer(&self, mut message: Message, content: &[u8]) -> Attempt {
+    pub(in super::super) fn offer(&self, mut message: Message, content: &[u8]) -> Attempt {
         message.facts.length = content.len() as u64;
         let recipients = 0..u32::try_from(message.recipients.len()).unwrap();
         Attempt {
@@ -157,7 +161,7 @@ impl Fixture {
 }
 
 /// Some content.
-pub(super) const CONTENT: &[u8] = b"From: s@a.example\r\nSubject: x\r\n\r\n.dot\r\n";
+pub(in super::super) const CONTENT: &[u8] = b"From: s@a.example\r\nSubject: x\r\n\r\n.dot\r\n";
 
 /// A message to `recipients` addresses.
 pub(in super::super) fn message(number: u64, recipients: usize) -> Message {
@@ -191,7 +195,7 @@ pub(in super::super) fn message(number: u64, recipients: usize) -> Message {
 }
 
 /// A verdict in one word, with its reason.
-pub(super) fn word(verdict: &Verdict) -> (&'static str, Option<Reason>) {
+pub(in super::super) fn word(verdict: &Verdict) -> (&'static str, Option<Reason>) {
     match verdict {
         Verdict::Relayed(_) => ("relayed", None),
         Verdict::Failed(reason, _) => ("failed", Some(*reason)),
@@ -204,7 +208,7 @@ pub(super) fn word(verdict: &Verdict) -> (&'static str, Option<Reason>) {
 }
 
 /// The words of a report.
-pub(super) fn words(report: &AttemptReport) -> Vec<(&'static str, Option<Reason>)> {
+pub(in super::super) fn words(report: &AttemptReport) -> Vec<(&'static str, Option<Reason>)> {
     report
         .verdicts
         .iter()
@@ -213,7 +217,7 @@ pub(super) fn words(report: &AttemptReport) -> Vec<(&'static str, Option<Reason>
 }
 
 /// What was said or happened.
-pub(super) fn said(verdict: &Verdict) -> String {
+pub(in super::super) fn said(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Relayed(said)
         | Verdict::Failed(_, said)
