@@ -22,7 +22,7 @@ use crate::{mail::Timestamp, queue::deliver::Evidence};
 const KEPT_REPLY: usize = 512;
 
 /// A refusal that may be about our account or a passing fault of the provider is asked about again after this.
-pub(crate) const SECOND_OPINION: Duration = Duration::from_secs(15 * 60);
+pub(crate) const SECOND_OPINION: Duration = Duration::from_mins(15);
 
 /// The upstream as a whole cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]

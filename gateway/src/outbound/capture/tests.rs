@@ -30,7 +30,7 @@ async fn a_message_becomes_a_file_with_its_envelope_on_top() {
         assert_eq!(words(&report), [("relayed", None); 2]);
     }
     let name = format!("{}.eml", sent.id);
-    assert_eq!(files(&fixture), [name.clone()]);
+    assert_eq!(files(&fixture), std::slice::from_ref(&name));
     let path = fixture.folder.path().join("captured/a").join(name);
     assert_eq!(
         std::fs::read_to_string(path).unwrap(),

@@ -34,9 +34,9 @@ const PLAIN: Given = Given {
 };
 
 impl Given {
-    fn on(self, phase: Phase, event: Event) -> Ruling {
+    fn on(self, phase: Phase, event: &Event) -> Ruling {
         of(Case {
-            event: &event,
+            event,
             phase,
             another_accepted: self.another_accepted,
             first_priority: self.first_priority,
@@ -48,7 +48,7 @@ impl Given {
 
     /// For a reply line such as `550 5.1.1 x`.
     fn reply(self, phase: Phase, line: &str) -> Ruling {
-        self.on(phase, Event::Replied(read(line)))
+        self.on(phase, &Event::Replied(read(line)))
     }
 }
 
@@ -348,7 +348,7 @@ fn another_permanent_reply_to_the_message_is_asked_about_again() {
 #[test]
 fn a_connection_lost_before_the_dot_counts_on_the_message_and_troubles_the_upstream() {
     for phase in [Phase::Mail, Phase::Rcpt, Phase::Data, Phase::Content] {
-        let ruling = PLAIN.on(phase, Event::Lost("connection lost".into()));
+        let ruling = PLAIN.on(phase, &Event::Lost("connection lost".into()));
         assert!(
             matches!(
                 verdict(&ruling),
@@ -379,7 +379,7 @@ fn the_third_loss_holds_the_message_if_other_content_went_through() {
         },
         ..PLAIN
     };
-    let lose = |given: Given| given.on(Phase::Content, Event::Lost("x".into()));
+    let lose = |given: Given| given.on(Phase::Content, &Event::Lost("x".into()));
     assert!(matches!(
         verdict(&lose(given(2, true))),
         Verdict::Held(Reason::ConnectionLost, _)
@@ -457,7 +457,7 @@ fn no_reply_after_the_dot_is_unconfirmed_and_the_third_time_held() {
                 },
                 ..PLAIN
             };
-            let ruling = given.on(Phase::Final, event.clone());
+            let ruling = given.on(Phase::Final, &event);
             match verdict(&ruling) {
                 Verdict::Unconfirmed(_) => assert!(!held),
                 Verdict::Held(Reason::Unconfirmed, _) => assert!(held),
@@ -487,11 +487,11 @@ fn a_421_after_mail_defers_whatever_its_text() {
 #[test]
 fn a_reply_out_of_place_defers_and_after_the_dot_is_unconfirmed() {
     for phase in [Phase::Mail, Phase::Rcpt, Phase::Data, Phase::Content] {
-        let ruling = PLAIN.on(phase, Event::OutOfPlace("250 early".into()));
+        let ruling = PLAIN.on(phase, &Event::OutOfPlace("250 early".into()));
         assert_deferred(&ruling, Reason::ProtocolError);
         assert!(troubles(&ruling));
     }
-    let ruling = PLAIN.on(Phase::Final, Event::OutOfPlace("354".into()));
+    let ruling = PLAIN.on(Phase::Final, &Event::OutOfPlace("354".into()));
     assert!(matches!(verdict(&ruling), Verdict::Unconfirmed(_)));
     assert!(troubles(&ruling));
     // Nobody can have taken what we have not finished.
@@ -571,12 +571,12 @@ fn what_the_open_breaker_would_fail_is_held() {
 #[test]
 fn a_stop_is_nobodys_fault() {
     for phase in [Phase::Mail, Phase::Content] {
-        let ruling = PLAIN.on(phase, Event::Stopped);
+        let ruling = PLAIN.on(phase, &Event::Stopped);
         assert_deferred(&ruling, Reason::Stopped);
         assert_eq!(effects(&ruling), &Effects::default());
     }
     assert!(matches!(
-        verdict(&PLAIN.on(Phase::Final, Event::Stopped)),
+        verdict(&PLAIN.on(Phase::Final, &Event::Stopped)),
         Verdict::Unconfirmed(_)
     ));
 }
