@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Runs the command.
-pub fn run(arguments: &command::Check, environment: &mut Environment) -> io::Result<Exit> {
+pub fn run(arguments: &command::Check, environment: &mut Environment<'_>) -> io::Result<Exit> {
     let input = Input::read(&arguments.files.paths, environment.input.as_mut());
     let checked = check(&input, Audience::Cluster);
     checked
@@ -71,10 +71,41 @@ pub fn check(input: &Input, audience: Audience) -> Checked<'_> {
     for (object, sender) in &senders {
         let admitted = admit(input, audience, &checked.relays, &senders, (object, sender));
         let mut findings = Findings::default();
+        one_secret_each(sender, &senders, &mut findings);
         checked.admitted.extend(with(&mut findings, admitted));
         checked.report.add(object, findings);
     }
+    let age = |admitted: &Admitted| {
+        let ValidSender {
+            created,
+            namespace,
+            name,
+            ..
+        } = &admitted.sender;
+        (created.clone(), namespace.clone(), name.clone())
+    };
+    checked.admitted.sort_by_key(age);
     checked
+}
+
+/// Two MailSenders would overwrite each other's Secret.
+fn one_secret_each(
+    sender: &ValidSender,
+    senders: &[(&Object, ValidSender)],
+    findings: &mut Findings,
+) {
+    let shares = |other: &&ValidSender| {
+        other.namespace == sender.namespace
+            && other.secret_name == sender.secret_name
+            && other.name != sender.name
+    };
+    if let Some(other) = senders.iter().map(|(_, other)| other).find(shares) {
+        let message = format!(
+            "must not be that of MailSender {:?} too, is {:?}",
+            other.name, sender.secret_name
+        );
+        findings.problem("spec.credential.secretName", message);
+    }
 }
 
 fn relay<'a>(
@@ -245,3 +276,6 @@ fn namespace(name: &str, given: Option<&Object>) -> Namespace {
     }
     namespace
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,18 +76,18 @@ pub enum Output {
 }
 
 /// What a command reads and writes besides files.
-pub struct Environment {
+pub struct Environment<'a> {
     /// Standard input.
-    pub input: Box<dyn Read>,
+    pub input: Box<dyn Read + 'a>,
     /// Standard output.
-    pub out: Box<dyn Write>,
+    pub out: Box<dyn Write + 'a>,
     /// Standard error.
-    pub err: Box<dyn Write>,
+    pub err: Box<dyn Write + 'a>,
     /// The time now: certificates are made from it.
     pub now: Timestamp,
 }
 
-impl Environment {
+impl Environment<'_> {
     /// That of the process.
     pub fn of_process() -> Self {
         Self {
@@ -119,7 +119,7 @@ impl From<Exit> for ExitCode {
 
 impl CommandLine {
     /// Runs the command.
-    pub fn run(self, environment: &mut Environment) -> Exit {
+    pub fn run(self, environment: &mut Environment<'_>) -> Exit {
         let result = match self.command {
             Command::Crds => print_crds(&mut environment.out).map(|()| Exit::Done),
             Command::Check(arguments) => check::run(&arguments, environment),

@@ -59,17 +59,26 @@ impl Input {
     pub fn read(paths: &[PathBuf], stdin: &mut dyn Read) -> Self {
         let mut input = Self::default();
         for path in paths {
-            if path.as_os_str() == "-" {
-                let mut text = String::new();
-                let read = stdin.read_to_string(&mut text).map(|_| text);
-                input.add_text("-", read);
-            } else if path.is_dir() {
-                input.add_folder(path);
-            } else {
-                input.add_text(&path.display().to_string(), fs::read_to_string(path));
+            let before = (input.objects.len(), input.failures.len());
+            input.add_path(path, stdin);
+            if (input.objects.len(), input.failures.len()) == before {
+                let file = path.display().to_string();
+                input.failures.push((file, "has no objects".to_owned()));
             }
         }
         input
+    }
+
+    fn add_path(&mut self, path: &Path, stdin: &mut dyn Read) {
+        if path.as_os_str() == "-" {
+            let mut text = String::new();
+            let read = stdin.read_to_string(&mut text).map(|_| text);
+            self.add_text("-", read);
+        } else if path.is_dir() {
+            self.add_folder(path);
+        } else {
+            self.add_text(&path.display().to_string(), fs::read_to_string(path));
+        }
     }
 
     fn add_folder(&mut self, folder: &Path) {

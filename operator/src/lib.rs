@@ -9,6 +9,8 @@
 //! `mail_relay` and `mail_sender` have pure `validate` and `build` modules: no client, no clock, no files.
 
 pub mod address;
+#[cfg(test)]
+mod cases;
 pub mod certificate;
 pub mod check;
 pub mod command;

@@ -14,13 +14,13 @@ use crate::{
     command::{self, Environment, Exit, Output},
     input::{Input, Object},
     local::{self, Listen, Written},
-    mail_relay::{Audience, ValidRelay},
+    mail_relay::{Audience, ValidRelay, build::Place},
     problem::Findings,
     report::Report,
 };
 
 /// Runs the command.
-pub fn run(arguments: &command::Render, environment: &mut Environment) -> io::Result<Exit> {
+pub fn run(arguments: &command::Render, environment: &mut Environment<'_>) -> io::Result<Exit> {
     let input = Input::read(&arguments.files.paths, environment.input.as_mut());
     let mut checked = check(&input, Audience::Local);
     let place = one_relay(&input, &mut checked).and_then(|(object, relay)| {
@@ -98,6 +98,18 @@ fn addresses(
         );
         addresses.insert(name.clone(), *address);
     }
+    let place = Place::Local(addresses.clone());
+    let mut bound = BTreeMap::new();
+    for listener in &relay.listeners {
+        let address = place.address(listener);
+        if let Some(other) = bound.insert(address, &listener.name) {
+            let message = format!(
+                "--listen: {other:?} and {:?} must not both bind {address}",
+                listener.name
+            );
+            findings.problem("spec.listeners", message);
+        }
+    }
     let is_right = findings.problems.is_empty();
     report.add(object, findings);
     is_right.then_some(addresses)
@@ -125,3 +137,6 @@ fn print(written: &Written, output: Output, out: &mut dyn Write) -> io::Result<(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,10 @@
 //! members, duplicates in sets and list-maps. CEL rules are not evaluated here; each has its twin in `validate`.
 //! The wording is that of the API server, shortened to what a person needs.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 use regex::Regex;
 use serde_json::{Map, Value};
@@ -17,13 +20,10 @@ pub struct Schema(Value);
 
 impl Schema {
     /// The schema of a kind of ours, if it is one.
-    pub fn of(kind: &str) -> Option<Self> {
-        let crd = posthouse_api::crds()
-            .into_iter()
-            .find(|crd| crd.spec.names.kind == kind)?;
-        let version = crd.spec.versions.into_iter().next()?;
-        let schema = serde_json::to_value(version.schema?.open_api_v3_schema?).ok()?;
-        Some(Self(schema))
+    pub fn of(kind: &str) -> Option<&'static Self> {
+        /// Printing the definitions takes much longer than asking them.
+        static SCHEMAS: LazyLock<BTreeMap<String, Schema>> = LazyLock::new(schemas);
+        SCHEMAS.get(kind)
     }
 
     /// Whether a field exists; `[]` stands for every item of a list.
@@ -56,6 +56,16 @@ impl Schema {
         }
         walk.problems
     }
+}
+
+fn schemas() -> BTreeMap<String, Schema> {
+    let crds = posthouse_api::crds().into_iter();
+    crds.filter_map(|crd| {
+        let version = crd.spec.versions.into_iter().next()?;
+        let schema = serde_json::to_value(version.schema?.open_api_v3_schema?).ok()?;
+        Some((crd.spec.names.kind, Schema(schema)))
+    })
+    .collect()
 }
 
 #[derive(Default)]

@@ -44,25 +44,37 @@ impl Reply {
 impl Client {
     /// Connects and reads the greeting.
     pub fn connect(address: SocketAddr) -> Self {
-        let mut client = Self::connect_silently(address);
+        let client = Self::open(address);
+        let mut client = client.expect("connect to the gateway");
         client.expect_reply(220);
         client
     }
 
-    /// Connects and reads nothing.
-    pub fn connect_silently(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect(address).expect("connect to the gateway");
-        Self {
-            wire: Wire::new(socket).unwrap(),
-        }
+    /// Connects and reads the greeting, if that works.
+    pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        let mut client = Self::open(address)?;
+        client.reply().map(|_| client)
+    }
+
+    /// Connects with TLS from the first octet and reads the greeting, if that works.
+    pub fn try_connect_tls(
+        address: SocketAddr,
+        config: Arc<ClientConfig>,
+        name: &str,
+    ) -> io::Result<Self> {
+        let mut client = Self::open(address)?;
+        client.wire.start_tls(config, name)?;
+        client.reply().map(|_| client)
+    }
+
+    fn open(address: SocketAddr) -> io::Result<Self> {
+        let wire = Wire::new(TcpStream::connect(address)?)?;
+        Ok(Self { wire })
     }
 
     /// Connects with TLS from the first octet and reads the greeting.
     pub fn connect_tls(address: SocketAddr, config: Arc<ClientConfig>, name: &str) -> Self {
-        let mut client = Self::connect_silently(address);
-        client.wire.start_tls(config, name).expect("TLS");
-        client.expect_reply(220);
-        client
+        Self::try_connect_tls(address, config, name).expect("TLS and a greeting")
     }
 
     /// Sends octets as they are.

@@ -34,7 +34,7 @@ pub struct Command {
     pub text: String,
 }
 
-/// A running provider. Dropping it takes no new connections; those that are open end with the test.
+/// A running provider. It answers until the test's process ends, even after this value is dropped.
 pub struct Provider {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -204,3 +204,6 @@ impl Shared {
         self.changed.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests;

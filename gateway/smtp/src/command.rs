@@ -52,6 +52,9 @@ pub enum CommandError {
     /// A verb nobody knows (500).
     #[error("command not recognized")]
     Unrecognized,
+    /// A request of another protocol: somebody lets a browser or a web server talk to us.
+    #[error("the line is a request of HTTP")]
+    Http,
     /// A verb we know and do not offer (502).
     #[error("command not implemented")]
     NotImplemented,
@@ -99,6 +102,13 @@ impl<'a> Command<'a> {
                 Err(CommandError::NotImplemented)
             }
             8 if is("STARTTLS") => alone(rest, Self::StartTls),
+            _ if [
+                "GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH", "CONNECT", "PRI",
+            ]
+            .contains(&verb) =>
+            {
+                Err(CommandError::Http)
+            }
             _ => Err(CommandError::Unrecognized),
         }
     }
@@ -276,7 +286,8 @@ mod tests {
         for (line, expected) in [
             ("", CommandError::Unrecognized),
             ("FOO", CommandError::Unrecognized),
-            ("GET / HTTP/1.1", CommandError::Unrecognized),
+            ("GET / HTTP/1.1", CommandError::Http),
+            ("POST /mail HTTP/1.1", CommandError::Http),
             ("NOOP\0", CommandError::NotText),
             ("MAIL FROM:<a@b.example>\rRCPT", CommandError::NotText),
             ("BDAT 10 LAST", CommandError::NotImplemented),

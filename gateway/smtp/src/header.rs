@@ -66,6 +66,15 @@ impl End {
             Self::NoHeader => 0,
         }
     }
+
+    /// Octets of the header section, with the empty line if there is one.
+    pub const fn length(self) -> usize {
+        match self {
+            Self::EmptyLine(at) => at + 2,
+            Self::EndOfContent(at) => at,
+            Self::NoHeader => 0,
+        }
+    }
 }
 
 impl Field {

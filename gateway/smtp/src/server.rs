@@ -39,7 +39,7 @@ use std::sync::Arc;
 
 use crate::{
     Reply,
-    command::Command,
+    command::{Command, CommandError},
     line::{LineFault, Mode},
 };
 
@@ -141,6 +141,8 @@ impl Server {
             (server, Err(fault)) => server.refuse(replies::line_fault(fault)),
             (server, Ok(line)) => match Command::parse(line) {
                 Ok(command) => server.command(command),
+                // The body of the request would be read as commands.
+                Err(CommandError::Http) => Step::Close(replies::not_http(), Ending::TooManyErrors),
                 Err(error) => match replies::command_error(error) {
                     (reply, Some(rejection)) => server.reject(reply, rejection),
                     (reply, None) => server.refuse(reply),

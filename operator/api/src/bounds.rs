@@ -16,7 +16,12 @@ pub fn name(_: &mut SchemaGenerator) -> Schema {
 
 /// The name of an object or namespace elsewhere.
 pub fn object_name(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "minLength": 1, "maxLength": 63 })
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 63,
+        "pattern": "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$",
+    })
 }
 
 /// A key of a Secret or ConfigMap.
@@ -97,6 +102,11 @@ pub fn labels(_: &mut SchemaGenerator) -> Schema {
 /// Annotations.
 pub fn annotations(_: &mut SchemaGenerator) -> Schema {
     map(4096)
+}
+
+/// Takes away an enumeration's own description: it would hide that of the field, which says what absent means.
+pub fn undescribed(schema: &mut Schema) {
+    schema.remove("description");
 }
 
 fn set(items: u32, length: u32) -> Schema {

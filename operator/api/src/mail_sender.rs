@@ -154,6 +154,7 @@ pub struct SecretTemplate {
 
 /// A sender's share of the queue's attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::bounds::undescribed)]
 pub enum Class {
     /// Somebody waits for it: log-in codes.
     Interactive,

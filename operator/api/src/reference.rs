@@ -46,6 +46,7 @@ pub struct CaRef {
 
 /// The kind of object that holds certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::bounds::undescribed)]
 pub enum CaKind {
     /// A ConfigMap.
     ConfigMap,

@@ -67,17 +67,7 @@ pub fn admit(
 ) -> Result<Admitted, Vec<Refusal>> {
     let mut refusals = Vec::new();
     let from = granted_from(relay, sender, namespace, older, &mut refusals);
-    if sender.reports == Some(ReportTo::Address) && relay.reports.address.is_none() {
-        let message = format!(
-            "must not be Address: MailRelay {} has no reports.address",
-            relay.name
-        );
-        refusals.push(Refusal::new(
-            RefusalReason::InvalidSpec,
-            "spec.reports.to",
-            message,
-        ));
-    }
+    fits(relay, sender, &mut refusals);
     let listener = listener(relay, sender.listener.as_deref(), &mut refusals);
     match listener {
         Some(listener) if refusals.is_empty() => Ok(Admitted {
@@ -86,6 +76,38 @@ pub fn admit(
             listener: listener.clone(),
         }),
         _ => Err(refusals),
+    }
+}
+
+/// What a sender says about its mail must make sense with what its relay says.
+fn fits(relay: &ValidRelay, sender: &ValidSender, refusals: &mut Vec<Refusal>) {
+    let mut refuse = |path: &str, message: String| {
+        refusals.push(Refusal::new(RefusalReason::InvalidSpec, path, message));
+    };
+    if sender.reports == Some(ReportTo::Address) && relay.reports.address.is_none() {
+        let message = format!(
+            "must not be Address: MailRelay {} has no reports.address",
+            relay.name
+        );
+        refuse("spec.reports.to", message);
+    }
+    if sender.reports.is_some_and(|to| to != ReportTo::Nobody) && relay.reports.sender.is_none() {
+        let message = format!(
+            "must be Nobody: MailRelay {} has no reports.sender",
+            relay.name
+        );
+        refuse("spec.reports.to", message);
+    }
+    let longest = relay.retry.expiry_seconds;
+    if sender
+        .expiry_seconds
+        .is_some_and(|seconds| seconds > longest)
+    {
+        let message = format!(
+            "must not be more than MailRelay {}'s retry.expirySeconds ({longest})",
+            relay.name
+        );
+        refuse("spec.expirySeconds", message);
     }
 }
 

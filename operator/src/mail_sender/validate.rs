@@ -118,3 +118,26 @@ const fn class(class: Option<mail_sender::Class>) -> Class {
         Some(mail_sender::Class::Normal) | None => Class::Normal,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use posthouse_config::yaml;
+
+    use super::*;
+    use crate::cases;
+
+    const BASE: &str = "
+apiVersion: posthouse.dev/v1alpha1
+kind: MailSender
+metadata: { name: checkout, namespace: shop }
+spec: { relayRef: { name: outbound, namespace: mail-system }, from: [shop.example.com] }
+";
+
+    #[test]
+    fn cel_and_validate_agree() {
+        let table = include_str!("validate/rules.yaml");
+        cases::run("MailSender", BASE, table, |object| {
+            validate(&yaml::from_value(object).unwrap()).0
+        });
+    }
+}

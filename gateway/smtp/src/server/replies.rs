@@ -81,6 +81,10 @@ pub(super) fn too_many_logins() -> Reply {
     reply(421, (4, 7, 0), "Too many wrong passwords")
 }
 
+pub(super) fn not_http() -> Reply {
+    reply(421, (4, 7, 0), "This is SMTP, not HTTP")
+}
+
 pub(super) fn say_hello_first() -> Reply {
     reply(503, (5, 5, 1), "Say EHLO first")
 }
@@ -162,6 +166,7 @@ pub(super) fn sasl_error(error: SaslError) -> Reply {
 pub(super) fn command_error(error: CommandError) -> (Reply, Option<Rejection>) {
     match error {
         CommandError::NotText => (reply(500, (5, 5, 2), "Line is not text"), None),
+        CommandError::Http => (not_http(), None),
         CommandError::Unrecognized => (reply(500, (5, 5, 1), "Command not recognized"), None),
         CommandError::NotImplemented => (reply(502, (5, 5, 1), "Command not implemented"), None),
         CommandError::Arguments => (reply(501, (5, 5, 4), "Syntax error in arguments"), None),

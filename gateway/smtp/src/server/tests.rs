@@ -294,6 +294,17 @@ fn login_asks_for_name_and_password() {
 }
 
 #[test]
+fn a_request_of_http_ends_the_session_before_its_body_is_read() {
+    play(
+        &terms(),
+        "C: POST / HTTP/1.1
+         S: 421 4.7.0 This is SMTP, not HTTP [TooManyErrors]
+         C: EHLO me
+         C: MAIL FROM:<a@b.example>",
+    );
+}
+
+#[test]
 fn the_third_wrong_password_ends_the_session() {
     play(
         &terms(),

@@ -58,6 +58,7 @@ pub struct Reports {
 
 /// To whom reports go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::bounds::undescribed)]
 pub enum ReportTo {
     /// To the envelope sender (RFC 3461 §6).
     ReversePath,
@@ -97,6 +98,7 @@ pub struct Limits {
 
 /// How much of the client goes into the Received field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::bounds::undescribed)]
 pub enum Trace {
     /// Nothing of the client.
     Minimal,

@@ -41,6 +41,7 @@ pub struct Listener {
 
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::bounds::undescribed)]
 pub enum Protocol {
     /// Submission (RFC 6409): sending always needs authentication.
     Submission,
@@ -76,6 +77,7 @@ pub struct ListenerTls {
 
 /// Whether TLS is required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::bounds::undescribed)]
 pub enum TlsPolicy {
     /// Nothing is taken without TLS.
     Required,
@@ -87,6 +89,7 @@ pub enum TlsPolicy {
 
 /// Whether passwords are taken without TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::bounds::undescribed)]
 pub enum PlaintextAuthentication {
     /// Only under TLS.
     Refuse,
@@ -96,6 +99,7 @@ pub enum PlaintextAuthentication {
 
 /// What happens to a bare CR, a bare LF or a NUL in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::bounds::undescribed)]
 pub enum BareNewlines {
     /// A bare LF becomes CRLF, a bare CR or NUL a space.
     Repair,
@@ -105,6 +109,7 @@ pub enum BareNewlines {
 
 /// What happens to lines of over 998 octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::bounds::undescribed)]
 pub enum LongLines {
     /// Folded while relaying, unless the message is signed.
     Fold,

@@ -84,6 +84,7 @@ pub struct EndpointStatus {
 
 /// When TLS starts on a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::bounds::undescribed)]
 pub enum EndpointTlsStatus {
     /// Never.
     None,
@@ -133,6 +134,7 @@ pub struct GatewayStatus {
 
 /// What a gateway does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::bounds::undescribed)]
 pub enum GatewayState {
     /// Recovers its spool.
     Starting,
@@ -189,6 +191,7 @@ pub struct DrainStatus {
 
 /// How far a drain is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::bounds::undescribed)]
 pub enum DrainState {
     /// The gateway has to be told.
     Telling,

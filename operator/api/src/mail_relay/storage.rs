@@ -50,6 +50,7 @@ pub struct VolumeClaim {
 
 /// How a volume may be mounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::bounds::undescribed)]
 pub enum AccessMode {
     /// By one node.
     ReadWriteOnce,
@@ -59,6 +60,7 @@ pub enum AccessMode {
 
 /// What happens to the volumes when the MailRelay is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::bounds::undescribed)]
 pub enum OnDelete {
     /// They stay.
     Retain,

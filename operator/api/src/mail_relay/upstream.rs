@@ -60,6 +60,7 @@ pub struct Upstream {
 
 /// The kind of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::bounds::undescribed)]
 pub enum Provider {
     /// Microsoft 365 (Exchange Online).
     Microsoft365,
@@ -106,6 +107,7 @@ pub struct EndpointTls {
 
 /// When TLS starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::bounds::undescribed)]
 pub enum TlsMode {
     /// From the first octet (RFC 8314 §3.3).
     Implicit,
@@ -134,6 +136,7 @@ pub struct Rewrite {
 
 /// When the From field is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::bounds::undescribed)]
 pub enum RewriteFrom {
     /// Never.
     Never,
@@ -188,6 +191,7 @@ pub struct Window {
 
 /// What a quota counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::bounds::undescribed)]
 pub enum WindowUnit {
     /// Messages.
     Messages,

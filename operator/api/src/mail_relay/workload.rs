@@ -119,6 +119,7 @@ pub struct Service {
 
 /// The type of a Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::bounds::undescribed)]
 pub enum ServiceType {
     /// Inside the cluster.
     #[serde(rename = "ClusterIP")]
@@ -131,6 +132,7 @@ pub enum ServiceType {
 
 /// Whether clients' addresses are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::bounds::undescribed)]
 pub enum ExternalTrafficPolicy {
     /// Traffic goes to every node, and clients get a node's address.
     Cluster,
@@ -157,6 +159,7 @@ pub struct NetworkPolicy {
 
 /// Whether there is a NetworkPolicy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::bounds::undescribed)]
 pub enum NetworkPolicyMode {
     /// The operator keeps one.
     Managed,
@@ -178,6 +181,7 @@ pub struct Monitoring {
 
 /// When an object of the Prometheus operator is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::bounds::undescribed)]
 pub enum MonitoringMode {
     /// When its kind exists.
     Auto,
