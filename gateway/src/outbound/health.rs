@@ -19,7 +19,7 @@ use posthouse_config::reason::{Phase, UpstreamState};
 use self::history::Evidences;
 use super::verdict::{
     Fault, History, evidence,
-    transaction::{Blame, Effects, PathEffect},
+    ruling::{Blame, Effects, PathEffect},
 };
 use crate::{
     clock::Monotonic,

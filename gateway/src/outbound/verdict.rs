@@ -6,10 +6,11 @@
 //! of the phase; and last, on what would fail, row 23 and the breaker.
 //!
 //! Three questions have their own file: why a session could not be opened ([`opening`]), what a transaction brought
-//! ([`transaction`]), and whether a target lacks what a message needs ([`lacking`]).
+//! ([`transaction`], its values in [`ruling`]), and whether a target lacks what a message needs ([`lacking`]).
 
 pub(crate) mod lacking;
 pub(crate) mod opening;
+pub(crate) mod ruling;
 pub(crate) mod transaction;
 
 use std::time::Duration;

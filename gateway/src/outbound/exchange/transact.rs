@@ -20,7 +20,7 @@ use crate::{
         connection::Broken,
         content::{self, Outgoing},
         pool::Lease,
-        verdict::transaction::Event,
+        verdict::ruling::Event,
     },
     queue::deliver::Attempt,
 };

@@ -1,6 +1,10 @@
 //! One test per row of the table, named after what it promises.
 
 use super::*;
+use crate::outbound::{
+    dictionary::Dictionary,
+    verdict::{Earlier, History},
+};
 
 const CODES: [u16; 8] = [450, 451, 452, 471, 499, 432, 454, 422];
 
