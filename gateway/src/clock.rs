@@ -121,6 +121,14 @@ impl ManualClock {
         }
     }
 
+    /// Whether somebody sleeps until exactly `after` from now.
+    pub fn is_awaited(&self, after: Duration) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.sleepers.retain(|_, waker| !waker.is_closed());
+        let due = state.now + after;
+        state.sleepers.keys().any(|(at, _)| *at == due)
+    }
+
     /// When the first sleeper is due, if anyone sleeps.
     pub fn next_wake(&self) -> Option<Monotonic> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

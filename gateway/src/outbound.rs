@@ -44,7 +44,7 @@ use self::{
     tls::SystemRoots,
     verdict::{
         evidence,
-        transaction::{Blame, Effects, PathEffect},
+        ruling::{Blame, Effects, PathEffect},
     },
 };
 use crate::{

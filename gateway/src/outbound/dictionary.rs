@@ -90,7 +90,7 @@ mod tests {
             code: Some(550),
             enhanced: Some(EnhancedStatus::new(5, 7, 1)),
             text: "daily",
-            meaning: Meaning::Quota(Duration::from_secs(60)),
+            meaning: Meaning::Quota(Duration::from_mins(1)),
             remedy: "Wait.",
         }];
         let dictionary = Dictionary::of(ENTRIES);

@@ -14,7 +14,8 @@ use super::{
     verdict::{
         Earlier, evidence,
         lacking::{self, Known, Needs},
-        transaction::{self, Blame, Case, Effects, Event, Lack, PathEffect, Ruling},
+        ruling::{Blame, Case, Effects, Event, Lack, PathEffect, Ruling},
+        transaction,
     },
 };
 use crate::{

@@ -19,7 +19,7 @@ use posthouse_config::reason::{Phase, UpstreamState};
 use self::history::Evidences;
 use super::verdict::{
     Fault, History, evidence,
-    transaction::{Blame, Effects, PathEffect},
+    ruling::{Blame, Effects, PathEffect},
 };
 use crate::{
     clock::Monotonic,
@@ -43,7 +43,7 @@ const WAITS: [Duration; 3] = [minutes(1), minutes(5), minutes(15)];
 const HELD_WAIT: Duration = minutes(15);
 
 const fn minutes(minutes: u64) -> Duration {
-    Duration::from_secs(minutes * 60)
+    Duration::from_mins(minutes)
 }
 
 /// Both clocks at one moment.

@@ -24,13 +24,13 @@ use crate::{
 /// One address: a host that does not answer a SYN for so long is not there.
 const CONNECT: Duration = Duration::from_secs(30);
 /// RFC 5321 §4.5.3.2.1.
-const GREETING: Duration = Duration::from_secs(5 * 60);
+const GREETING: Duration = Duration::from_mins(5);
 /// EHLO has no time-out of its own in RFC 5321; that of MAIL (§4.5.3.2.2).
-const HELLO: Duration = Duration::from_secs(5 * 60);
+const HELLO: Duration = Duration::from_mins(5);
 /// STARTTLS and the handshake: no server computes longer.
-const TLS: Duration = Duration::from_secs(60);
+const TLS: Duration = Duration::from_mins(1);
 /// Directories behind a login may be slow.
-const AUTHENTICATION: Duration = Duration::from_secs(2 * 60);
+const AUTHENTICATION: Duration = Duration::from_mins(2);
 
 /// What a connection of the pool runs over.
 pub(crate) type AnySocket = Box<dyn Socket>;
@@ -145,30 +145,30 @@ impl Opener {
         stop: &Shutdown,
     ) -> Result<(Connection<AnySocket>, Ready), OpenError> {
         let mut opening = Opening::new(self.plan.clone());
-        let mut authentication = None;
+        let mut auth_start = None;
         loop {
             let stage = opening.stage();
             let limit = limit(stage);
             let lost = |broken| OpenError::broken(phase(stage), broken);
             let reply = connection.reply(limit).await.map_err(lost)?;
-            let mut step = opening.on(reply);
-            if let Step::Secure(securing) = step {
+            let mut then = opening.on(reply);
+            if let Step::Secure(securing) = then {
                 let tls = self.tls.as_ref().ok_or(OpeningFailure::NoStartTls)?;
                 let socket = connection.into_unread().ok_or(OpenError::Injected)?;
                 let socket = self.secure(tls, socket, stop).await?;
                 connection = Connection::new(socket, Arc::clone(&self.clock), stop.clone());
-                step = securing.done();
+                then = securing.done();
             }
-            match step {
+            match then {
                 Step::Send(next, octets) => {
                     connection.send(&octets, limit).await.map_err(lost)?;
                     opening = next;
                     if opening.stage() == OpeningStage::Authentication {
-                        authentication.get_or_insert_with(|| self.clock.now());
+                        auth_start.get_or_insert_with(|| self.clock.now());
                     }
                 }
                 Step::Ready(ready) => {
-                    if let Some(start) = authentication {
+                    if let Some(start) = auth_start {
                         self.observe(Phase::Auth, start);
                     }
                     return Ok((connection, ready));

@@ -22,10 +22,10 @@ use posthouse_config::reason::Phase;
 const TICK: Duration = Duration::from_secs(30);
 
 /// An upstream that had no mail for so long is probed, so that a dead one is known before mail comes.
-const QUIET: Duration = Duration::from_secs(6 * 60 * 60);
+const QUIET: Duration = Duration::from_hours(6);
 
 /// A server that is there answers NOOP at once.
-const NOOP: Duration = Duration::from_secs(60);
+const NOOP: Duration = Duration::from_mins(1);
 
 /// Whether this gateway probes upstreams that have no mail; one of a relay's gateways is enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,7 +24,7 @@ use super::{
     opening::{OpenError, Opener},
     pool::Pool,
     tls::{SystemRoots, Tls},
-    verdict::{self, Fault, evidence, lacking::Known, transaction::Effects},
+    verdict::{self, Fault, evidence, lacking::Known, ruling::Effects},
 };
 use crate::{
     clock::Clock,

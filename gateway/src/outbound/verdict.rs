@@ -6,10 +6,11 @@
 //! of the phase; and last, on what would fail, row 23 and the breaker.
 //!
 //! Three questions have their own file: why a session could not be opened ([`opening`]), what a transaction brought
-//! ([`transaction`]), and whether a target lacks what a message needs ([`lacking`]).
+//! ([`transaction`], its values in [`ruling`]), and whether a target lacks what a message needs ([`lacking`]).
 
 pub(crate) mod lacking;
 pub(crate) mod opening;
+pub(crate) mod ruling;
 pub(crate) mod transaction;
 
 use std::time::Duration;
@@ -22,7 +23,7 @@ use crate::{mail::Timestamp, queue::deliver::Evidence};
 const KEPT_REPLY: usize = 512;
 
 /// A refusal that may be about our account or a passing fault of the provider is asked about again after this.
-pub(crate) const SECOND_OPINION: Duration = Duration::from_secs(15 * 60);
+pub(crate) const SECOND_OPINION: Duration = Duration::from_mins(15);
 
 /// The upstream as a whole cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]

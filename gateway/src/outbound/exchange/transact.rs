@@ -20,19 +20,19 @@ use crate::{
         connection::Broken,
         content::{self, Outgoing},
         pool::Lease,
-        verdict::transaction::Event,
+        verdict::ruling::Event,
     },
     queue::deliver::Attempt,
 };
 
 /// RFC 5321 §4.5.3.2.2, §4.5.3.2.3.
-const COMMAND: Duration = Duration::from_secs(5 * 60);
+const COMMAND: Duration = Duration::from_mins(5);
 /// RFC 5321 §4.5.3.2.4.
-const DATA_INITIATION: Duration = Duration::from_secs(2 * 60);
+const DATA_INITIATION: Duration = Duration::from_mins(2);
 /// RFC 5321 §4.5.3.2.5.
-const DATA_BLOCK: Duration = Duration::from_secs(3 * 60);
+const DATA_BLOCK: Duration = Duration::from_mins(3);
 /// RFC 5321 §4.5.3.2.6: never shorter, or mail is relayed twice.
-const FINAL_DOT: Duration = Duration::from_secs(10 * 60);
+const FINAL_DOT: Duration = Duration::from_mins(10);
 /// RSET changes nothing for the mail; a session that does not answer it is closed.
 const RESET: Duration = Duration::from_secs(30);
 

@@ -109,10 +109,8 @@ mod tests {
 
     #[test]
     fn the_smaller_of_document_and_server_counts() {
-        let extensions = Extensions {
-            size: Some(500),
-            ..Extensions::default()
-        };
+        let mut extensions = Extensions::default();
+        extensions.size = Some(500);
         assert_eq!(Known::of(&extensions, 400).largest, Some(400));
         assert_eq!(Known::of(&extensions, 600).largest, Some(500));
         assert_eq!(Known::of(&Extensions::default(), 600).largest, Some(600));

@@ -16,7 +16,7 @@ use crate::outbound::{
 };
 
 /// Microsoft and others lock accounts that try again too soon after a refused AUTH.
-const THROTTLED_AUTHENTICATION: Duration = Duration::from_secs(5 * 60);
+const THROTTLED_AUTHENTICATION: Duration = Duration::from_mins(5);
 
 /// The state an upstream is in after a failed opening.
 pub(crate) fn of(error: &OpenError, dictionary: Dictionary) -> Fault {
@@ -183,7 +183,7 @@ mod tests {
         for code in [421, 432, 454] {
             assert_eq!(
                 state_of(&refused_at(OpeningStage::Authentication, code)),
-                (UpstreamState::Throttled, Some(Duration::from_secs(300)))
+                (UpstreamState::Throttled, Some(Duration::from_mins(5)))
             );
         }
     }
