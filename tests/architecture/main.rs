@@ -218,6 +218,21 @@ fn every_file_opens_with_what_it_is_for() {
 }
 
 #[test]
+fn tests_wait_for_events_and_nothing_else() {
+    let sleeps = |source: &Source| source.mentions("sleep(") || source.mentions("park_timeout(");
+    let sleeping: Vec<_> = sources("tests")
+        .into_iter()
+        .filter(sleeps)
+        .map(|source| source.path)
+        .collect();
+    assert_eq!(
+        sleeping,
+        ["tests/harness/wait.rs"],
+        "waiting has one place, which has a deadline"
+    );
+}
+
+#[test]
 fn the_gateway_does_not_know_kubernetes() {
     let tree = Command::new(env!("CARGO"))
         .current_dir(root())
