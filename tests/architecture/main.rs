@@ -86,6 +86,7 @@ const MODULES: [(&str, &[&str]); 11] = [
             "clock",
             "metrics",
             "shutdown",
+            "inbound::Intake",
         ],
     ),
     (
