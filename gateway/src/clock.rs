@@ -98,10 +98,10 @@ struct ManualState {
 }
 
 impl ManualClock {
-    /// A clock whose wall time is 2026-01-01T00:00:00Z.
+    /// A clock whose wall time is 2026-01-01T00:00:00Z: 20,454 days after the epoch.
     pub fn new() -> Self {
         let state = ManualState {
-            wall_offset: Duration::from_secs(1_767_225_600),
+            wall_offset: Duration::from_hours(20_454 * 24),
             ..ManualState::default()
         };
         Self {

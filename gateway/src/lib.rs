@@ -25,7 +25,7 @@ pub mod status;
 mod stop;
 pub mod telemetry;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use posthouse_config::Snapshot;
 use tokio::{

@@ -104,6 +104,7 @@ impl Metrics {
     ///
     /// # Errors
     /// Only if two metrics had one name, which a test rules out.
+    #[expect(clippy::too_many_lines, reason = "one flat table")]
     pub fn new(version: &str) -> Result<Self, prometheus::Error> {
         let r = Registry::new();
         r.register(Box::new(ProcessCollector::for_self()))?;

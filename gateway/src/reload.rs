@@ -134,7 +134,7 @@ impl Reload {
     fn read_again(&mut self) {
         match self.folder.read(Some(&self.reading)) {
             Ok(reading) if reading.fingerprint == self.reading.fingerprint => {
-                self.tell(reading.missing, Vec::new())
+                self.tell(Source::Mounted, reading.missing, Vec::new());
             }
             Ok(reading) => {
                 self.reading = reading;
@@ -179,10 +179,10 @@ impl Reload {
             problems: Vec::new(),
         };
         drop(status);
-        self.tell(self.reading.missing.clone(), problems);
+        self.tell(source, self.reading.missing.clone(), problems);
     }
 
-    fn tell(&self, missing: Vec<String>, problems: Vec<String>) {
+    fn tell(&self, source: Source, missing: Vec<String>, problems: Vec<String>) {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         if status.files.missing != missing {
             for path in &missing {
@@ -190,6 +190,7 @@ impl Reload {
             }
             status.files.missing = missing;
         }
+        status.document.source = source;
         status.document.problems = problems;
     }
 }

@@ -133,42 +133,58 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 }
 
 fn listing(messages: &[Value]) -> String {
-    let mut out = format!(
-        "{:<22} {:<12} {:<22} {:<14} {:<24} {:>9} {:>10}\n",
-        "ID", "STATE", "REASON", "UPSTREAM", "ACCEPTED", "BYTES", "RECIPIENTS"
-    );
-    for shown in messages {
-        let recipients = shown
-            .get("recipients")
-            .and_then(Value::as_array)
-            .map_or(0, Vec::len);
-        let bytes = shown
-            .get("bytes")
-            .and_then(Value::as_u64)
-            .unwrap_or_default();
-        out += &format!(
-            "{:<22} {:<12} {:<22} {:<14} {:<24} {bytes:>9} {recipients:>10}\n",
-            text(shown, "id"),
-            text(shown, "state"),
-            text(shown, "reason"),
-            text(shown, "upstream"),
-            text(shown, "accepted"),
-        );
-    }
-    out + &format!(
-        "{} {}\n",
-        messages.len(),
-        if messages.len() == 1 {
-            "message"
-        } else {
-            "messages"
-        }
-    )
+    let row = |[id, state, reason, upstream, accepted, bytes, recipients]: [&str; 7]| {
+        format!(
+            "{id:<22} {state:<12} {reason:<22} {upstream:<14} {accepted:<24} {bytes:>9} {recipients:>10}"
+        )
+    };
+    let head = row([
+        "ID",
+        "STATE",
+        "REASON",
+        "UPSTREAM",
+        "ACCEPTED",
+        "BYTES",
+        "RECIPIENTS",
+    ]);
+    let rows = messages.iter().map(|shown| {
+        let of = |key| text(shown, key);
+        row([
+            of("id"),
+            of("state"),
+            of("reason"),
+            of("upstream"),
+            of("accepted"),
+            &number(shown, "bytes"),
+            &recipients(shown).count().to_string(),
+        ])
+    });
+    let count = match messages.len() {
+        1 => "1 message".to_owned(),
+        count => format!("{count} messages"),
+    };
+    let lines: Vec<String> = std::iter::once(head).chain(rows).chain([count]).collect();
+    lines.join("\n")
+}
+
+fn number(value: &Value, key: &str) -> String {
+    value
+        .get(key)
+        .and_then(Value::as_u64)
+        .unwrap_or_default()
+        .to_string()
+}
+
+fn recipients(shown: &Value) -> impl Iterator<Item = &Value> {
+    shown
+        .get("recipients")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
 }
 
 fn message(shown: &Value) -> String {
-    let mut out = String::new();
-    for (label, key) in [
+    let facts = [
         ("id", "id"),
         ("state", "state"),
         ("reason", "reason"),
@@ -177,24 +193,18 @@ fn message(shown: &Value) -> String {
         ("accepted", "accepted"),
         ("Message-ID", "messageId"),
         ("reverse-path", "reversePath"),
-    ] {
-        out += &format!("{label:<13} {}\n", text(shown, key));
-    }
-    for recipient in shown
-        .get("recipients")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
-        let attempts = recipient
-            .get("attempts")
-            .and_then(Value::as_u64)
-            .unwrap_or_default();
-        out += &format!(
-            "recipient     {} {} after {attempts} attempts",
+    ];
+    let mut lines: Vec<String> = facts
+        .iter()
+        .map(|(label, key)| format!("{label:<13} {}", text(shown, key)))
+        .collect();
+    for recipient in recipients(shown) {
+        lines.push(format!(
+            "recipient     {} {} after {} attempts",
             text(recipient, "address"),
-            text(recipient, "state")
-        );
+            text(recipient, "state"),
+            number(recipient, "attempts")
+        ));
         for (label, key) in [
             ("reason", "reason"),
             ("upstream", "upstream"),
@@ -202,10 +212,50 @@ fn message(shown: &Value) -> String {
             ("reply", "reply"),
         ] {
             if let Some(value) = recipient.get(key).and_then(Value::as_str) {
-                out += &format!("\n              {label}: {value}");
+                lines.push(format!("              {label}: {value}"));
             }
         }
-        out.push('\n');
     }
-    out
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn people_see_what_waits_and_why() {
+        let shown = json!({
+            "id": "94l8s0aovs0000000000", "state": "held", "reason": "AuthenticationFailed", "upstream": "isp", "bytes": 313,
+            "recipients": [{ "address": "…@example.org", "state": "pending", "attempts": 2, "reply": "535 5.7.8 no" }],
+        });
+        let list = listing(std::slice::from_ref(&shown));
+        assert!(
+            list.contains("94l8s0aovs0000000000   held         AuthenticationFailed   isp"),
+            "{list}"
+        );
+        assert!(list.ends_with("\n1 message"), "{list}");
+        let one = message(&shown);
+        assert!(
+            one.contains(
+                "…@example.org pending after 2 attempts\n              reply: 535 5.7.8 no"
+            ),
+            "{one}"
+        );
+    }
+
+    #[test]
+    fn a_reason_is_taken_in_either_spelling() {
+        assert_eq!(
+            reason("AuthenticationFailed"),
+            reason("authentication_failed")
+        );
+        assert!(
+            reason("Nothing")
+                .unwrap_err()
+                .contains("AuthenticationFailed")
+        );
+    }
 }

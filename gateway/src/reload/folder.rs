@@ -86,7 +86,7 @@ pub struct Reading {
 /// The folder of a document.
 #[derive(Clone, Debug)]
 pub struct Folder {
-    folder: PathBuf,
+    root: PathBuf,
     document: PathBuf,
     listen: Vec<ListenOverride>,
 }
@@ -96,7 +96,7 @@ impl Folder {
     pub fn new(config: &Path, listen: Vec<ListenOverride>) -> Self {
         if config.is_dir() {
             return Self {
-                folder: config.to_owned(),
+                root: config.to_owned(),
                 document: document::FILE_NAME.into(),
                 listen,
             };
@@ -107,7 +107,7 @@ impl Folder {
             .unwrap_or(Path::new("."));
         let document = config.file_name().unwrap_or(config.as_os_str());
         Self {
-            folder: folder.to_owned(),
+            root: folder.to_owned(),
             document: document.into(),
             listen,
         }
@@ -115,12 +115,12 @@ impl Folder {
 
     /// The document's file, for messages.
     pub fn document_path(&self) -> PathBuf {
-        self.folder.join(&self.document)
+        self.root.join(&self.document)
     }
 
     /// Where the spool is unless said otherwise: `spool` beside the document.
     pub fn default_spool(&self) -> PathBuf {
-        self.folder.join("spool")
+        self.root.join("spool")
     }
 
     /// Reads everything. Files that are gone keep the value they had in `before`.
@@ -147,10 +147,10 @@ impl Folder {
     /// The kubelet writes a new generation beside the old one and switches `..data` to it by rename. Resolved once,
     /// so that no reading mixes two generations.
     fn resolve(&self) -> PathBuf {
-        self.folder
+        self.root
             .join("..data")
             .canonicalize()
-            .unwrap_or_else(|_| self.folder.clone())
+            .unwrap_or_else(|_| self.root.clone())
     }
 
     fn assemble(
@@ -170,16 +170,13 @@ impl Folder {
         let mut files = BTreeMap::new();
         let mut missing = Vec::new();
         for path in document.files() {
-            match read_file(&folder.join(path)) {
-                Ok(content) => {
-                    files.insert(path.to_owned(), Arc::from(content));
-                }
-                Err(_) => {
-                    missing.push(path.to_owned());
-                    if let Some(old) = before.and_then(|before| before.snapshot.file(path)) {
-                        files.insert(path.to_owned(), Arc::clone(old));
-                    }
-                }
+            if let Ok(content) = read_file(&folder.join(path)) {
+                files.insert(path.to_owned(), Arc::from(content));
+                continue;
+            }
+            missing.push(path.to_owned());
+            if let Some(old) = before.and_then(|before| before.snapshot.file(path)) {
+                files.insert(path.to_owned(), Arc::clone(old));
             }
         }
         let fingerprint = fingerprint(&document_text, senders_text.as_deref(), &files);

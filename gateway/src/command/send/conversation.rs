@@ -21,7 +21,7 @@ use super::Tls;
 use crate::outbound::tls;
 
 /// A person waits in front of it; the long time-outs of relaying would look like a hang.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What is sent, and how.
 pub(super) struct Delivery {
