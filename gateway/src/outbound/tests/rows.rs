@@ -413,6 +413,25 @@ async fn settled() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_says_nothing_is_unreachable() {
+    for (tls, limit) in [
+        ("tls: { mode: None }", Duration::from_mins(5)),
+        ("tls: { mode: Implicit, ca: ca }", Duration::from_mins(1)),
+    ] {
+        let identity = Identity::of(&["127.0.0.1"]);
+        let mut provider = Provider::start(vec![vec![Stall]]).await;
+        let files = [("ca", identity.ca.as_str())];
+        let fixture = Fixture::new(&upstream("a", provider.address.port(), tls), &files);
+        provider.stalled().await;
+        settled().await;
+        assert!(fixture.clock.is_awaited(limit), "{tls}");
+        fixture.clock.advance(limit);
+        let view = fixture.until("a", UpstreamState::Unreachable).await;
+        assert!(view.reply.unwrap().ends_with(": timed out"));
+    }
+}
+
+#[tokio::test]
 async fn a_stop_ends_an_attempt_and_says_how_far_it_came() {
     for (script, expected) in [
         (
