@@ -361,6 +361,32 @@ async fn without_pipelining_one_command_waits_for_the_other() {
     assert_eq!(words, [("relayed", None)]);
 }
 
+#[tokio::test]
+async fn replies_that_come_octet_by_octet_are_the_same() {
+    for (script, expected) in [
+        ([probe(), taken()].concat(), ("relayed", None)),
+        (
+            [
+                up_to_data("250 a\n250 b\n354 c"),
+                vec![HearContent, say("550-5.6.0 bad\n550 5.6.0 content")],
+            ]
+            .concat(),
+            ("failed", Some(Reason::MessageRefused)),
+        ),
+        (
+            [
+                up_to_data("250 a\n550-5.1.1 no\n550 5.1.1 one\n354 c"),
+                vec![HearContent, say("250 x")],
+            ]
+            .concat(),
+            ("failed", Some(Reason::RecipientRefused)),
+        ),
+    ] {
+        let (_fixture, _provider, words) = one(dripping(script)).await;
+        assert_eq!(words, [expected]);
+    }
+}
+
 /// RFC 5321 §4.5.3.2: the clock stands still until the provider does.
 #[tokio::test]
 async fn every_wait_has_its_time_out() {
