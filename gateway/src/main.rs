@@ -1,3 +1,11 @@
 //! Parses the command line and runs.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use posthouse_gateway::command::Cli;
+
+fn main() -> ExitCode {
+    // Exit status 2 and a message on standard error where the command line is wrong.
+    posthouse_gateway::command::main(Cli::parse())
+}

@@ -18,7 +18,7 @@ mod pool;
 mod probe;
 mod resolve;
 mod target;
-mod tls;
+pub(crate) mod tls;
 mod verdict;
 
 use std::{

@@ -1,4 +1,7 @@
 //! Addresses and patterns as users write them, read with their field paths.
+//!
+//! The language is `posthouse-config`'s; here is only what tells a user where in an object a pattern is wrong, and that
+//! fields named `…Domains` take domains and no single addresses.
 
 use posthouse_config::AddressPattern;
 

@@ -82,11 +82,10 @@ pub fn issue(
         .map_err(CertificateError::ReadAuthority)?;
     let today = today(now);
     let mut params = CertificateParams::new(names.to_vec())?;
-    if let Some(first) = names.first() {
-        params
-            .distinguished_name
-            .push(DnType::CommonName, first.as_str());
-    }
+    // RFC 5280 appendix A: a common name has at most 64 characters; clients look at the other names anyway.
+    let common = names.first().filter(|name| name.len() <= 64);
+    let common = common.map_or("Posthouse gateway", String::as_str);
+    params.distinguished_name.push(DnType::CommonName, common);
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

@@ -1,4 +1,4 @@
-//! The command line: `run` is the controller, the others work offline.
+//! The command line: which command, with which arguments.
 //!
 //! Exit codes: 0 done, 1 anything the message explains (input, machine), 2 wrong usage (which `clap` answers itself).
 //! Everything a command touches besides files arrives in [`Environment`], so that tests need no process.

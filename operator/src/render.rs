@@ -28,6 +28,9 @@ pub fn run(arguments: &command::Render, environment: &mut Environment<'_>) -> io
     });
     checked.report.print(Output::Text, &mut environment.err)?;
     let Some((relay, addresses)) = place.filter(|_| !checked.report.has_errors()) else {
+        if arguments.output == Output::Json {
+            checked.report.print(Output::Json, &mut environment.out)?;
+        }
         return Ok(Exit::Failed);
     };
     let request = local::Request {

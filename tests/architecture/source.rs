@@ -74,6 +74,11 @@ impl Source {
             .collect()
     }
 
+    /// Its code, outside strings and comments, contains a text.
+    pub(crate) fn mentions(&self, text: &str) -> bool {
+        self.code().contains(text)
+    }
+
     /// The text without comments, strings and tests.
     fn code(&self) -> String {
         let is_test = |part: &str| matches!(part, "tests" | "tests.rs" | "testing" | "testing.rs");

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{latency, load, memory::Sampler, side::Side};
+use crate::{
+    latency, load,
+    memory::{self, Sampler},
+    side::Side,
+};
 
 /// Runs of one case on one side.
 const RUNS: usize = 3;
@@ -36,6 +40,8 @@ pub(crate) struct Run {
 pub(crate) struct Measured {
     /// Each run.
     pub(crate) runs: Vec<Run>,
+    /// Proportional memory in KiB before the first message.
+    pub(crate) idle: u64,
     /// Proportional memory in KiB during the runs: median and peak.
     pub(crate) memory: (u64, u64),
     /// From the final dot to the `250` at half load: median and 99th of a hundred.
@@ -82,6 +88,7 @@ impl Case {
 pub(crate) fn run(case: &Case, side: &Side) -> Measured {
     let messages = case.messages() * side.pace;
     let sink = &side.sink;
+    let idle = memory::proportional(&side.group);
     let warm_up = (messages / 10).max(case.sessions);
     load::send(case, side.address, warm_up);
     sink.wait_for(warm_up);
@@ -111,6 +118,7 @@ pub(crate) fn run(case: &Case, side: &Side) -> Measured {
     let latency = latency::at(case, side.address, half);
     Measured {
         runs,
+        idle,
         memory,
         latency,
         settings: side.settings.clone(),

@@ -59,6 +59,7 @@ pub(crate) fn table(case: &Case, disk: &Disk, gateway: &Measured, postfix: &Meas
         &|side| spread(side, &|run| rate(run, run.relayed)),
         false,
     );
+    row("memory (PSS) idle, MiB", &|side| mebibytes(side.idle), true);
     row(
         "memory (PSS) median, MiB",
         &|side| mebibytes(side.memory.0),

@@ -90,7 +90,10 @@ impl Side {
         let group = Group::control("gateway");
         let started = group.clone().unwrap_or(Group::Below(0));
         let log = site.path("log");
-        let process = run(started.wrap(gateway::command(&site)), &log);
+        let process = run(
+            started.wrap(gateway::command(&site.folder(), &site.spool())),
+            &log,
+        );
         let group = group.unwrap_or(Group::Below(process.id()));
         let admin = wait::until("the log says where the admin port is", wait::SOON, || {
             gateway::admin_in(&fs::read_to_string(&log).unwrap_or_default())

@@ -29,9 +29,9 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts on a site and waits until it is ready to take mail.
-    pub(crate) fn start(site: &Site) -> Self {
-        let mut child = command(site)
+    /// Starts on a document's folder and a spool, and waits until it is ready to take mail.
+    pub fn start(folder: &Path, spool: &Path) -> Self {
+        let mut child = command(folder, spool)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -158,7 +158,7 @@ impl Drop for Gateway {
 
 /// Runs a gateway that must end by itself; what it said and how it ended.
 pub fn run_to_the_end(site: &Site, arguments: &[&str]) -> Output {
-    let mut child = command(site)
+    let mut child = command(&site.folder(), &site.spool())
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -171,15 +171,15 @@ pub fn run_to_the_end(site: &Site, arguments: &[&str]) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// The command that runs a gateway on a site, on free ports.
-pub fn command(site: &Site) -> Command {
+/// The command that runs a gateway, with its admin port on a free one.
+pub fn command(folder: &Path, spool: &Path) -> Command {
     let mut command = Command::new(executable("posthouse-gateway"));
     command
         .arg("run")
         .arg("--config")
-        .arg(site.folder())
+        .arg(folder)
         .arg("--spool")
-        .arg(site.spool())
+        .arg(spool)
         .args(["--admin", "127.0.0.1:0", "--log-format", "json"]);
     command
 }

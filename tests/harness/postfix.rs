@@ -70,7 +70,8 @@ impl Postfix {
             port,
             settings,
         };
-        peer::run(&mut wrap(postfix.command("start")), b"");
+        let (output, text) = peer::attempt(&mut wrap(postfix.command("start")), b"");
+        assert!(output.status.success(), "{text}\n{}", postfix.log());
         wait::until("postfix answers", wait::SOON, || {
             std::net::TcpStream::connect(postfix.address()).ok()
         });
@@ -107,7 +108,7 @@ impl Postfix {
 impl Drop for Postfix {
     fn drop(&mut self) {
         // What cannot be stopped here is already gone.
-        let _ = self.command("stop").output();
+        let _ = self.command("abort").output();
     }
 }
 

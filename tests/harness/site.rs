@@ -210,12 +210,12 @@ impl Site {
     /// Writes the documents and runs a gateway on them, ready to take mail.
     pub fn start(&mut self) -> Gateway {
         self.write();
-        Gateway::start(self)
+        Gateway::start(&self.folder(), &self.spool())
     }
 
     /// Runs a gateway on what is there, ready to take mail.
     pub fn restart(&self) -> Gateway {
-        Gateway::start(self)
+        Gateway::start(&self.folder(), &self.spool())
     }
 }
 

@@ -136,7 +136,9 @@ impl List<'_> {
         self.cursor.blank()?;
         let domain = self.cursor.domain()?;
         let text = format!("{local}@{domain}");
-        if text.len() > MAXIMUM_ADDRESS {
+        // RFC 2047 §5 forbids encoded words in an address, yet some readers decode them there: they would see another
+        // address, perhaps with another domain.
+        if text.len() > MAXIMUM_ADDRESS || text.contains("=?") {
             return Err(AddressListError::Address);
         }
         if self.addresses.len() >= MAXIMUM_ADDRESSES {

@@ -17,6 +17,9 @@ use crate::mail::SenderIdentity;
 /// Patterns named in a refusal; more are counted.
 const NAMED_PATTERNS: usize = 5;
 
+/// Octets of text from outside in a reply.
+const MAXIMUM_TEXT: usize = 450;
+
 /// A refusal of mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
@@ -134,7 +137,18 @@ pub(super) fn address_not_allowed(
     if allowed.is_empty() {
         text.push_str("nobody");
     }
-    refusal(Cause::SenderNotAllowed, 550, (5, 7, 1), text)
+    refusal(Cause::SenderNotAllowed, 550, (5, 7, 1), shown(&text))
+}
+
+/// Text from outside as it may stand in a reply: ASCII, since the client may not have asked for SMTPUTF8 (RFC 6531
+/// §3.7.4.2), and short enough for one line (RFC 5321 §4.5.3.1.5).
+fn shown(text: &str) -> String {
+    let ascii = text.chars().map(|c| if c.is_ascii() { c } else { '?' });
+    let mut shown: String = ascii.take(MAXIMUM_TEXT).collect();
+    if shown.len() == MAXIMUM_TEXT {
+        shown.push_str("...");
+    }
+    shown
 }
 
 pub(super) fn backlog() -> Refusal {
@@ -233,5 +247,11 @@ mod tests {
             "550 5.7.1 Sender address a@b.example is not allowed: anonymous may send as \
              d0.example, d1.example, d2.example, d3.example, d4.example and 2 more"
         );
+        let address = Mailbox::parse(&format!("{}ü@b.example", "x".repeat(250))).unwrap();
+        let long = vec![format!("{}.example", "d".repeat(60)).parse().unwrap(); 7];
+        let refusal = address_not_allowed("From address", &address, &sender, &long);
+        let mut line = Vec::new();
+        refusal.reply.write_to(&mut line);
+        assert!(line.len() <= 512 && line.is_ascii() && line.ends_with(b"...\r\n"));
     }
 }

@@ -4,44 +4,26 @@
 //! (RFC 2920): nothing is answered out of turn, and nothing is read while a question is open.
 
 mod content;
+mod questions;
+mod visit;
 
-use std::{net::IpAddr, ops::Range, sync::Arc, time::Duration};
+use std::{ops::Range, time::Duration};
 
-use posthouse_config::{
-    Snapshot,
-    document::{Listener, PlaintextAuthentication, Protocol, TlsPolicy},
-};
 use posthouse_smtp::{
-    Reply,
     line::LineFault,
-    server::{
-        Channel, Claim, DataRequest, Ending, Handshake, Login, LoginPolicy, MailRequest,
-        PlaintextLogin, Server, StartTls, Step, Terms,
-    },
+    server::{Ending, Handshake, Server, Step},
 };
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsAcceptor;
-use tracing::info;
 
 use super::{
-    Inbound, Store,
-    admission::Admitted,
-    authentication::{self, Verdict},
+    Store,
     deadline::within,
-    refusal::{self, Cause, Refusal},
-    sessions::Place,
+    refusal,
     wire::{Line, Wire},
 };
 use crate::{clock::Monotonic, shutdown::Stage};
 
-/// A client that has neither authenticated nor begun a transaction by then only takes a place.
-const UNPROVEN: Duration = Duration::from_mins(1);
-
-/// Between commands (RFC 5321 §4.5.3.2.7).
-const IDLE: Duration = Duration::from_mins(5);
-
-/// What a wrong password costs: guessing becomes slow, a mistake stays bearable.
-const WRONG_PASSWORD: Duration = Duration::from_secs(1);
+pub(super) use visit::Visit;
 
 /// For the last reply and the close of a session; a client that does not read is not waited for.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -72,27 +54,6 @@ impl Ended {
     }
 }
 
-/// A client on its visit: everything about a session but its stream.
-pub(super) struct Visit<S> {
-    pub(super) inbound: Arc<Inbound<S>>,
-    /// As it was when the session began; who may send is asked afresh for each transaction.
-    pub(super) listener: Arc<Listener>,
-    pub(super) address: IpAddr,
-    /// Joins the session's log lines.
-    pub(super) number: u64,
-    pub(super) place: Place,
-    pub(super) patience: Patience,
-}
-
-/// How long the client is waited for.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Patience {
-    /// Until then, for AUTH or MAIL.
-    Unproven(Monotonic),
-    /// From one command to the next.
-    Proven,
-}
-
 /// A session over a stream.
 struct Session<'a, T, S> {
     wire: Wire<T>,
@@ -115,145 +76,6 @@ enum Next {
 enum Heard {
     Line(Range<usize>),
     Faulty(LineFault),
-}
-
-impl<S: Store> Visit<S> {
-    /// A client that has just connected.
-    pub(super) fn new(
-        inbound: &Arc<Inbound<S>>,
-        listener: Arc<Listener>,
-        address: IpAddr,
-        place: Place,
-    ) -> Self {
-        Self {
-            inbound: Arc::clone(inbound),
-            listener,
-            address: address.to_canonical(),
-            number: inbound.number(),
-            place,
-            patience: Patience::Unproven(inbound.parts.clock.now().plus(UNPROVEN)),
-        }
-    }
-
-    /// The whole session. `acceptor` is absent where the listener has no certificate.
-    pub(super) async fn run<T>(mut self, stream: T, acceptor: Option<TlsAcceptor>) -> Ended
-    where
-        T: AsyncRead + AsyncWrite + Unpin,
-    {
-        let terms = Arc::new(self.terms(&self.inbound.snapshot()));
-        let (handshake, stream) = if self.listener.protocol == Protocol::Submissions {
-            (None, stream)
-        } else {
-            let (server, greeting) = Server::greet(Arc::clone(&terms), Channel::Plain);
-            let mut session = Session::new(stream, &mut self);
-            session.wire.say(&greeting);
-            match session.converse(server).await {
-                Turn::Over(ended) => return ended,
-                Turn::StartTls(handshake) => match session.wire.into_stream() {
-                    Some(stream) => (Some(handshake), stream),
-                    None => return self.injected(),
-                },
-            }
-        };
-        let Some(stream) = self.encrypt(stream, acceptor).await else {
-            return Ended::TlsFailed;
-        };
-        let mut session = Session::new(stream, &mut self);
-        let server = if let Some(handshake) = handshake {
-            handshake.done()
-        } else {
-            let (server, greeting) = Server::greet(terms, Channel::Encrypted);
-            session.wire.say(&greeting);
-            server
-        };
-        match session.converse(server).await {
-            Turn::Over(ended) => ended,
-            // Not offered under TLS.
-            Turn::StartTls(_) => Ended::TlsFailed,
-        }
-    }
-
-    /// Commands sent ahead of the handshake: an attack, or a client so wrong that it cannot be told from one.
-    fn injected(&self) -> Ended {
-        info!(
-            session = self.number,
-            listener = self.listener.name,
-            "octets after STARTTLS before the handshake"
-        );
-        Ended::TlsFailed
-    }
-
-    async fn encrypt<T>(
-        &self,
-        stream: T,
-        acceptor: Option<TlsAcceptor>,
-    ) -> Option<tokio_rustls::server::TlsStream<T>>
-    where
-        T: AsyncRead + AsyncWrite + Unpin,
-    {
-        let clock = &*self.inbound.parts.clock;
-        match within(clock, self.until(), acceptor?.accept(stream)).await? {
-            Ok(stream) => Some(stream),
-            Err(error) => {
-                info!(
-                    session = self.number,
-                    listener = self.listener.name,
-                    error = %error.to_string().escape_debug(),
-                    "tls handshake failed"
-                );
-                None
-            }
-        }
-    }
-
-    fn terms(&self, snapshot: &Snapshot) -> Terms {
-        let document = &snapshot.document;
-        let listener = &self.listener;
-        let trusted = document.loopback_is_trusted && self.address.is_loopback();
-        Terms {
-            hostname: document.hostname.clone(),
-            login: match listener.protocol {
-                Protocol::Submission | Protocol::Submissions => LoginPolicy::Required,
-                Protocol::Smtp => LoginPolicy::Optional,
-            },
-            start_tls: match listener.tls {
-                TlsPolicy::Required => StartTls::Required,
-                TlsPolicy::Offered => StartTls::Offered,
-                TlsPolicy::Disabled => StartTls::Absent,
-            },
-            plaintext_login: match listener.plaintext_authentication {
-                PlaintextAuthentication::Allow => PlaintextLogin::Allow,
-                PlaintextAuthentication::Refuse if trusted => PlaintextLogin::Allow,
-                PlaintextAuthentication::Refuse => PlaintextLogin::Refuse,
-            },
-            message_octets: document.limits.message_bytes,
-            recipients: usize::try_from(document.limits.recipients_per_message)
-                .unwrap_or(usize::MAX),
-        }
-    }
-
-    /// Until when the client is waited for.
-    fn until(&self) -> Monotonic {
-        match self.patience {
-            Patience::Unproven(until) => until,
-            Patience::Proven => self.inbound.parts.clock.now().plus(IDLE),
-        }
-    }
-
-    /// Counts and logs a refusal.
-    fn refused(&self, cause: Cause, reply: &Reply) {
-        let (listener, cause) = (self.listener.name.as_str(), cause.as_label());
-        let rejected = &self.inbound.parts.metrics.messages_rejected;
-        rejected.with_label_values(&[listener, cause]).inc();
-        info!(
-            session = self.number,
-            listener,
-            client = %self.address,
-            reason = cause,
-            reply = reply.code,
-            "refused"
-        );
-    }
 }
 
 impl<'a, T: AsyncRead + AsyncWrite + Unpin, S: Store> Session<'a, T, S> {
@@ -396,121 +218,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, S: Store> Session<'a, T, S> {
         }
     }
 
-    async fn authenticate(&mut self, claim: Claim) -> Result<Step, Ended> {
-        let snapshot = self.visit.inbound.snapshot();
-        match authentication::judge(&snapshot, claim.credentials()) {
-            Verdict::Right => {
-                let username: Arc<str> = claim.credentials().username.as_str().into();
-                let login = Login::As(Arc::clone(&username));
-                match self.identify(&snapshot, &login)? {
-                    Ok(_) => {
-                        self.visit.patience = Patience::Proven;
-                        Ok(claim.accept(username))
-                    }
-                    Err(refusal) => Ok(claim.defer(refusal.reply)),
-                }
-            }
-            Verdict::Wrong => {
-                let refusal = refusal::wrong_password();
-                self.visit.refused(refusal.cause, &refusal.reply);
-                self.visit.inbound.parts.clock.sleep(WRONG_PASSWORD).await;
-                Ok(claim.refuse(refusal.reply))
-            }
-            Verdict::KeyMissing => {
-                let refusal = refusal::key_missing();
-                self.visit.refused(refusal.cause, &refusal.reply);
-                Ok(claim.defer(refusal.reply))
-            }
-        }
-    }
-
-    /// Finds out who the client is, and gives it its place among that sender's sessions.
-    fn identify(
-        &mut self,
-        snapshot: &Arc<Snapshot>,
-        login: &Login,
-    ) -> Result<Result<Admitted, Refusal>, Ended> {
-        let visit = &mut *self.visit;
-        let admitted = Admitted::identify(snapshot, &visit.listener, login, visit.address);
-        let Ok(client) = &admitted else {
-            return Ok(admitted);
-        };
-        let limit = usize::try_from(snapshot.document.limits.sessions).unwrap_or(usize::MAX);
-        if visit.place.belongs_to(&client.identity(), limit) {
-            return Ok(admitted);
-        }
-        self.wire.say(&refusal::too_many_sessions());
-        Err(Ended::OverLimit)
-    }
-
-    fn admit(&mut self, request: MailRequest) -> Result<Step, Ended> {
-        let snapshot = self.visit.inbound.snapshot();
-        if self.visit.inbound.is_draining(&snapshot) {
-            return self.drain();
-        }
-        let identified = self.identify(&snapshot, request.login())?;
-        let admitted = identified.and_then(|client| {
-            client.may_use(request.reverse_path())?;
-            self.backlog(&client)
-        });
-        match admitted {
-            Ok(()) => {
-                self.visit.patience = Patience::Proven;
-                Ok(request.accept())
-            }
-            Err(refusal) => {
-                self.visit.refused(refusal.cause, &refusal.reply);
-                Ok(request.refuse(refusal.reply))
-            }
-        }
-    }
-
-    /// Mail over a sender's rate waits in the queue; only when too much waits is more refused.
-    fn backlog(&self, client: &Admitted) -> Result<(), Refusal> {
-        let Some(limit) = client.queued_limit() else {
-            return Ok(());
-        };
-        let waiting = self.visit.inbound.parts.intake.backlog(&client.identity());
-        if waiting < u64::from(limit) {
-            Ok(())
-        } else {
-            Err(refusal::backlog())
-        }
-    }
-
-    fn drain<R>(&mut self) -> Result<R, Ended> {
-        let refusal = refusal::draining();
-        self.visit.refused(refusal.cause, &refusal.reply);
-        self.wire.say(&refusal.reply);
-        Err(Ended::Completed)
-    }
-
     fn stage(&self) -> Stage {
         self.visit.inbound.parts.shutdown.stage()
-    }
-
-    /// Asks for room, then takes content and answers for it.
-    async fn take_content(&mut self, request: DataRequest) -> Result<Step, Ended> {
-        let snapshot = self.visit.inbound.snapshot();
-        let admitted = self
-            .identify(&snapshot, request.login())?
-            .and_then(|client| {
-                if self.visit.inbound.parts.store.has_room() {
-                    Ok(client)
-                } else {
-                    Err(refusal::not_stored(super::StoreError::Full))
-                }
-            });
-        match admitted {
-            Ok(client) => {
-                let (content, reply) = request.accept();
-                self.wire.say(&reply);
-                self.receive(&snapshot, client, content).await
-            }
-            Err(refusal) => {
-                self.visit.refused(refusal.cause, &refusal.reply);
-                Ok(request.refuse(refusal.reply))
-            }
-        }
     }
 }

@@ -2,7 +2,12 @@
 
 use std::future::Future;
 
-use crate::mail::{Content, Message, QueueId, Queued};
+use crate::{
+    mail::{Content, Message, QueueId, Queued},
+    spool::{self, Spool},
+};
+
+pub use crate::spool::StoreError;
 
 /// Stable storage.
 pub trait Store: Send + Sync + 'static {
@@ -35,13 +40,32 @@ pub trait Upload: Send {
     fn finish(self) -> impl Future<Output = Result<Content, StoreError>> + Send;
 }
 
-/// Why something was not stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// There is no room now.
-    #[error("the spool is full")]
-    Full,
-    /// The spool cannot be used; the process is about to end.
-    #[error("the spool has failed")]
-    Failed,
+impl Store for Spool {
+    type Upload = spool::Upload;
+
+    fn next_id(&self) -> QueueId {
+        Self::next_id(self)
+    }
+
+    fn has_room(&self) -> bool {
+        Self::has_room(self)
+    }
+
+    async fn upload(&self, id: QueueId) -> Result<spool::Upload, StoreError> {
+        Self::upload(self, id).await
+    }
+
+    async fn commit(&self, message: Message, content: Content) -> Result<Queued, StoreError> {
+        Self::commit(self, message, content).await
+    }
+}
+
+impl Upload for spool::Upload {
+    async fn write(&mut self, octets: &[u8]) -> Result<(), StoreError> {
+        Self::write(self, octets).await
+    }
+
+    async fn finish(self) -> Result<Content, StoreError> {
+        Self::finish(self).await
+    }
 }

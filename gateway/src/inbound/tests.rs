@@ -4,6 +4,7 @@ mod content;
 mod limits;
 mod listener;
 mod session;
+mod spool;
 mod tls;
 
 use std::{

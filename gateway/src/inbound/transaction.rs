@@ -1,6 +1,6 @@
 //! One message on its way in: header section held and checked, body streamed, everything committed.
 //!
-//! Memory is bounded whatever is sent: the header section by its own limit, small content by [`INLINE`], large content
+//! Memory is bounded whatever is sent: the header section by its own limit, small content by [`INLINE_CONTENT`], large content
 //! by one buffer, since it goes to the spool as it comes. A message that is refused is still read to its end, because
 //! the reply is due there, but nothing of it is kept.
 
@@ -28,9 +28,7 @@ use crate::mail::{
     Body, Client, Content, ContentFacts, Kind, Message, Origin, Progress, QueueId, Queued,
     Recipient, Timestamp,
 };
-
-/// Octets of content that are kept in one record with the envelope; more goes to a file.
-pub(super) const INLINE: usize = 64 << 10;
+use crate::spool::INLINE_CONTENT;
 
 /// What is true of a transaction from its beginning.
 pub(super) struct Beginning<'a> {
@@ -92,7 +90,7 @@ impl<'a, S: Store> Transaction<'a, S> {
         Self {
             store,
             beginning,
-            octets: Vec::with_capacity(announced.unwrap_or(4096).min(INLINE)),
+            octets: Vec::with_capacity(announced.unwrap_or(4096).min(INLINE_CONTENT)),
             stage: Stage::Header { searched: 0 },
         }
     }
@@ -116,10 +114,7 @@ impl<'a, S: Store> Transaction<'a, S> {
                 *searched = self.octets.len();
             }
         }
-        if let Stage::Stored(checked, _) = &mut self.stage {
-            checked.look_at(&self.octets);
-        }
-        if self.octets.len() >= INLINE {
+        if self.octets.len() > INLINE_CONTENT {
             self.spill().await;
         }
     }
@@ -129,6 +124,9 @@ impl<'a, S: Store> Transaction<'a, S> {
         self.judge(content)?;
         if let Stage::Header { .. } = self.stage {
             self.check(content);
+        }
+        if self.octets.len() > INLINE_CONTENT {
+            self.spill().await;
         }
         match self.stage {
             Stage::Refused(refusal) => Err(refusal),
@@ -185,6 +183,7 @@ impl<'a, S: Store> Transaction<'a, S> {
             Stage::Header { .. } => return,
             Stage::Refused(_) => Ok(()),
             Stage::Stored(checked, place) => {
+                checked.look_at(&self.octets);
                 checked.looked_at = 0;
                 append(self.store, self.beginning.id, place, &self.octets).await
             }

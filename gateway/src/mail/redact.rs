@@ -10,7 +10,7 @@ use posthouse_config::credential::Key;
 use posthouse_smtp::Mailbox;
 
 /// How addresses are shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum AddressStyle {
     /// `…@example.com#0123456789abcdef`.
     #[default]

@@ -27,7 +27,7 @@ impl SystemRoots {
 }
 
 /// The certificates the system trusts, or Mozilla's where an image has none.
-fn system_roots() -> RootCertStore {
+pub(crate) fn system_roots() -> RootCertStore {
     let native = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     let (added, ignored) = roots.add_parsable_certificates(native.certs);
@@ -78,13 +78,9 @@ impl Tls {
             Some(path) => Arc::new(own_roots(path, snapshot)?),
             None => system.load(),
         };
-        let config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| OpenError::Roots(error.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let config = client_config(roots).map_err(|error| OpenError::Roots(error.to_string()))?;
         Ok(Some(Self {
-            connector: TlsConnector::from(Arc::new(config)),
+            connector: TlsConnector::from(config),
             name,
         }))
     }
@@ -98,19 +94,33 @@ impl Tls {
     }
 }
 
-fn own_roots(path: &str, snapshot: &Snapshot) -> Result<RootCertStore, OpenError> {
-    let pem = snapshot
-        .file(path)
-        .ok_or_else(|| OpenError::Roots(format!("{path} is absent")))?;
+/// A configuration that trusts these roots and nothing else.
+pub(crate) fn client_config(roots: Arc<RootCertStore>) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// The roots of a PEM file, or what is wrong with it.
+pub(crate) fn roots_of(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         certificate
             .map_err(|error| error.to_string())
             .and_then(|certificate| roots.add(certificate).map_err(|error| error.to_string()))
-            .map_err(|error| OpenError::Roots(format!("{path} cannot be used: {error}")))?;
+            .map_err(|error| format!("cannot be used: {error}"))?;
     }
     if roots.is_empty() {
-        return Err(OpenError::Roots(format!("{path} holds no certificate")));
+        return Err("holds no certificate".to_owned());
     }
     Ok(roots)
+}
+
+fn own_roots(path: &str, snapshot: &Snapshot) -> Result<RootCertStore, OpenError> {
+    let pem = snapshot
+        .file(path)
+        .ok_or_else(|| OpenError::Roots(format!("{path} is absent")))?;
+    roots_of(pem).map_err(|problem| OpenError::Roots(format!("{path} {problem}")))
 }

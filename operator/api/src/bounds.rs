@@ -24,9 +24,12 @@ pub fn object_name(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// What keys of Secrets and ConfigMaps match: they become names of files, so none is, or begins with, "..".
+const KEY_PATTERN: &str = r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$";
+
 /// A key of a Secret or ConfigMap.
 pub fn key(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[-._a-zA-Z0-9]+$" })
+    json_schema!({ "type": "string", "minLength": 1, "maxLength": 253, "pattern": KEY_PATTERN })
 }
 
 /// A host or domain name.

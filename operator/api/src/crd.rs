@@ -78,3 +78,6 @@ fn bound(schema: &mut JSONSchemaProps) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

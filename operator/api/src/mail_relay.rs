@@ -85,6 +85,7 @@ pub struct MailRelaySpec {
     pub listeners: Option<Vec<Listener>>,
     /// Who may send.
     #[serde(default)]
+    #[schemars(extend("default" = {}))]
     pub clients: Clients,
     /// The accounts and servers mail is relayed to.
     #[schemars(length(min = 1, max = 32))]

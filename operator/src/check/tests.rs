@@ -1,3 +1,5 @@
+//! What `check` prints, line by line, through the command line.
+
 use std::io::Cursor;
 
 use clap::Parser;
@@ -296,18 +298,8 @@ fn programs_get_json() {
 #[test]
 fn the_examples_are_right() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let mut count = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let input = Input::read(std::slice::from_ref(&path), &mut std::io::empty());
-        let checked = check(&input, Audience::Cluster);
-        assert!(
-            !checked.report.has_errors(),
-            "{}\n{:#?}",
-            path.display(),
-            checked.report
-        );
-        count += input.objects.len();
-    }
-    assert!(count >= 4);
+    let input = Input::read(&[folder], &mut std::io::empty());
+    let checked = check(&input, Audience::Cluster);
+    assert!(!checked.report.has_errors(), "{:#?}", checked.report);
+    assert!(checked.relays.len() >= 5 && checked.admitted.len() >= 3);
 }

@@ -1,4 +1,7 @@
 //! The folder `render --local` writes: files of mode 0600 replaced by rename, folders of mode 0700.
+//!
+//! Names of files come from objects somebody else wrote: none leads out of the folder. What is written is on disk
+//! before it gets its name, and a file that would not change is left alone, so that a gateway has nothing to reload.
 
 use std::{
     fs::{self, DirBuilder},

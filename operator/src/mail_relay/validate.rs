@@ -5,6 +5,7 @@
 //! be checked or parsed again.
 
 mod clients;
+mod coverage;
 mod listeners;
 mod reports;
 mod routes;
@@ -116,6 +117,9 @@ fn assemble(relay: &MailRelay, audience: Audience, findings: &mut Findings) -> V
     let routes = routes::validate(spec, &upstreams, findings);
     let hostname = hostname(&spec.hostname, findings);
     let reports = reports::validate(spec, &hostname, &upstreams, &routes, findings);
+    let anonymous = clients::anonymous(spec, findings);
+    let grants = clients::grants(spec, findings);
+    coverage::warn(&grants, anonymous.as_ref(), &upstreams, &routes, findings);
     workload::validate(spec, findings);
     let metadata = &relay.metadata;
     ValidRelay {
@@ -127,14 +131,14 @@ fn assemble(relay: &MailRelay, audience: Audience, findings: &mut Findings) -> V
         generation: metadata.generation.unwrap_or_default(),
         replicas: unsigned(spec.replicas),
         key_rotation: u64::try_from(spec.clients.key_rotation).unwrap_or_default(),
-        anonymous: clients::anonymous(spec, findings),
-        grants: clients::grants(spec, findings),
         retry: retry(spec, findings),
         limits: limits(spec),
         trace: match spec.trace {
             Some(posthouse_api::mail_relay::Trace::Full) => Trace::Full,
             Some(posthouse_api::mail_relay::Trace::Minimal) | None => Trace::Minimal,
         },
+        anonymous,
+        grants,
         hostname,
         listeners,
         upstreams,
@@ -197,6 +201,15 @@ fn limits(spec: &posthouse_api::MailRelaySpec) -> document::Limits {
             .map_or(defaults.recipients_per_message, unsigned),
         sessions: given.sessions.map_or(defaults.sessions, unsigned),
     }
+}
+
+/// A label of RFC 1123, as every namespace's name is.
+pub(crate) fn is_label(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&text.len())
+        && text.bytes().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 /// A number whose bounds the schema has: what is negative has been refused already.

@@ -10,7 +10,7 @@ use posthouse_config::{
 
 use super::ValidSender;
 use crate::{
-    grant::{self, Namespace},
+    grant::{self, Granted, Namespace},
     mail_relay::{ValidRelay, validate::ValidListener},
 };
 
@@ -141,22 +141,29 @@ fn granted_from(
             message,
         ));
     }
+    within(relay, sender, &granted, refusals)
+}
+
+/// What a sender wants to send as and is granted; each pattern that is not granted is refused by itself.
+fn within(
+    relay: &ValidRelay,
+    sender: &ValidSender,
+    granted: &Granted,
+    refusals: &mut Vec<Refusal>,
+) -> Vec<AddressPattern> {
     let mut from = Vec::new();
     for (i, pattern) in sender.from.iter().enumerate() {
         if granted.covers(pattern) {
             from.push(pattern.clone());
-        } else {
-            let domains = listed(granted.sender_domains.iter());
-            let message = format!(
-                "\"{pattern}\" is not granted to namespace {name:?} by MailRelay {}, only {domains}",
-                relay.name
-            );
-            refusals.push(Refusal::new(
-                RefusalReason::NotGranted,
-                format!("spec.from[{i}]"),
-                message,
-            ));
+            continue;
         }
+        let domains = listed(granted.sender_domains.iter());
+        let (namespace, relay) = (&sender.namespace, &relay.name);
+        let message = format!(
+            "\"{pattern}\" is not granted to namespace {namespace:?} by MailRelay {relay}, only {domains}"
+        );
+        let path = format!("spec.from[{i}]");
+        refusals.push(Refusal::new(RefusalReason::NotGranted, path, message));
     }
     from
 }
@@ -208,4 +215,101 @@ fn listed(items: impl Iterator<Item = impl ToString>) -> String {
         .map(|item| item.to_string())
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use posthouse_config::yaml;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::mail_relay::{self, Audience};
+
+    fn relay(listeners: &str) -> ValidRelay {
+        let text = format!(
+            "{{ apiVersion: posthouse.dev/v1alpha1, kind: MailRelay, metadata: {{ name: outbound, namespace: m }}, spec: {{
+                hostname: mail.example.com, listeners: {listeners}, upstreams: [{{ name: a, provider: Capture }}],
+                clients: {{ grants: [{{ name: a, namespaces: {{ names: [shop] }}, senderDomains: [a.example] }}] }} }} }}"
+        );
+        let (findings, valid) =
+            mail_relay::validate(&yaml::from_str(&text).unwrap(), Audience::Cluster);
+        valid.unwrap_or_else(|| panic!("{findings:#?}"))
+    }
+
+    /// The listener a sender gets, or the field it must change.
+    fn chosen(listeners: &str, relay_ref: &str) -> String {
+        let text = format!(
+            "{{ apiVersion: posthouse.dev/v1alpha1, kind: MailSender, metadata: {{ name: s, namespace: shop }},
+                spec: {{ relayRef: {{ name: outbound, namespace: m{relay_ref} }}, from: [a.example] }} }}"
+        );
+        let value: Value = yaml::from_str(&text).unwrap();
+        let (_, sender) = super::super::validate(&yaml::from_value(value).unwrap());
+        let admitted = admit(
+            &relay(listeners),
+            &sender.unwrap(),
+            &Namespace::named("shop"),
+            0,
+        );
+        admitted.map_or_else(
+            |refusals| refusals[0].path.clone(),
+            |admitted| admitted.listener.name,
+        )
+    }
+
+    #[test]
+    fn a_sender_gets_the_best_listener_that_requires_tls() {
+        let tls = "tls: { selfSigned: true }";
+        let plain = "plaintextAuthentication: Allow, tls: { policy: Disabled }";
+        for (listeners, relay_ref, expected) in [
+            (
+                format!(
+                    "[{{ name: s, protocol: Smtp, port: 25, {tls} }}, {{ name: i, protocol: Submissions, port: 465, {tls} }}]"
+                ),
+                "",
+                "i",
+            ),
+            (
+                format!(
+                    "[{{ name: i, protocol: Submissions, port: 465, {tls} }}, {{ name: m, protocol: Submission, port: 587, {tls} }}]"
+                ),
+                "",
+                "m",
+            ),
+            (
+                format!(
+                    "[{{ name: m, protocol: Submission, port: 2600, {tls} }}, {{ name: n, protocol: Submission, port: 587, {tls} }}]"
+                ),
+                "",
+                "n",
+            ),
+            (
+                format!(
+                    "[{{ name: p, protocol: Submission, port: 25, {plain} }}, {{ name: s, protocol: Smtp, port: 587, {tls} }}]"
+                ),
+                "",
+                "s",
+            ),
+            (
+                format!("[{{ name: p, protocol: Submission, port: 25, {plain} }}]"),
+                "",
+                "spec.relayRef.listener",
+            ),
+            (
+                format!("[{{ name: p, protocol: Submission, port: 25, {plain} }}]"),
+                ", listener: p",
+                "p",
+            ),
+            (
+                format!("[{{ name: p, protocol: Submission, port: 25, {plain} }}]"),
+                ", listener: q",
+                "spec.relayRef.listener",
+            ),
+        ] {
+            assert_eq!(
+                chosen(&listeners, relay_ref),
+                expected,
+                "{listeners} {relay_ref}"
+            );
+        }
+    }
 }

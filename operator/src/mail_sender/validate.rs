@@ -1,4 +1,7 @@
 //! Whether a MailSender can be honoured, by itself.
+//!
+//! Pure, and blind to its relay: what the relay says to it is asked in `admit`, so that a sender can be written before
+//! its relay exists.
 
 use posthouse_api::{MailSender, mail_sender};
 use posthouse_config::{
@@ -51,6 +54,17 @@ pub struct ValidSender {
     pub expiry_seconds: Option<u32>,
     /// Who is told about its mail that failed.
     pub reports: Option<ReportTo>,
+}
+
+impl ValidSender {
+    /// Orders senders by age, the oldest first; equally old ones by namespace and name.
+    pub fn age(&self) -> (String, String, String) {
+        (
+            self.created.clone(),
+            self.namespace.clone(),
+            self.name.clone(),
+        )
+    }
 }
 
 /// Everything found in a MailSender, and what it says if nothing makes it unusable.

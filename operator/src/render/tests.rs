@@ -1,3 +1,5 @@
+//! Renderings into temporary folders, through the command line.
+
 use std::{
     collections::BTreeMap,
     fs,

@@ -1,3 +1,5 @@
+//! Each kind of mistake in structure: where it is found, and in which words.
+
 use posthouse_config::yaml;
 
 use super::*;

@@ -98,6 +98,8 @@ fn what_readers_could_take_differently_is_refused() {
         ("\"a\0b\" <a@b.example>", Control),
         ("(a\x07) <a@b.example>", Control),
         ("a@b.example\rc", Control),
+        ("=?utf-8?q?a=40evil.example=3e?=@b.example", Address),
+        ("<=?utf-8?q?x?=a@b.example>", Address),
         ("a@[192.0.2.1", Address),
         ("a@[x]", Address),
         ("a\u{85}@b.example", Syntax),

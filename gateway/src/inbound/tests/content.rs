@@ -104,10 +104,13 @@ async fn the_smallest_messages_are_messages() {
 
 #[tokio::test]
 async fn large_content_goes_to_a_file_and_small_does_not() {
-    for (body, uploads) in [(60 << 10, 0), (70 << 10, 1), (1 << 20, 1)] {
+    let inline = crate::spool::INLINE_CONTENT - HEADER.len();
+    for (body, uploads) in [(60 << 10, 0), (inline, 0), (inline + 1, 1), (1 << 20, 1)] {
         let house = House::new(PLAIN, "");
         let body = [b'x'; 62].iter().chain(b"\r\n").copied().cycle().take(body);
-        let content: Vec<u8> = HEADER.iter().copied().chain(body).collect();
+        let mut content: Vec<u8> = HEADER.iter().copied().chain(body).collect();
+        let end = content.len() - 2;
+        content[end..].copy_from_slice(b"\r\n");
         let sent = [content.as_slice(), b".\r\n"].concat();
         let (reply, kept) = take(&house, &sent).await;
         assert!(reply.starts_with("250"), "{reply}");
@@ -116,6 +119,22 @@ async fn large_content_goes_to_a_file_and_small_does_not() {
         assert_eq!(message.facts.length, content.len() as u64);
         assert_eq!(house.store.0.uploads.load(Ordering::Relaxed), uploads);
     }
+}
+
+#[tokio::test]
+async fn a_large_header_section_is_held_and_then_goes_to_a_file() {
+    let house = House::new(PLAIN, "");
+    let filler = b"X: 0123456789\r\n".repeat(900);
+    let long = [b"Y: ".as_slice(), &vec![b'y'; 100 << 10], b"\r\n", &filler].concat();
+    for end in [b"From: a@shop.example\r\n".as_slice(), HEADER] {
+        let content = [&long, end].concat();
+        let (reply, kept) = take(&house, &[&content, b".\r\n".as_slice()].concat()).await;
+        assert!(reply.starts_with("250"), "{reply}");
+        let (message, octets) = kept.unwrap();
+        assert!(octets == content);
+        assert_eq!(message.facts.header_length as usize, content.len());
+    }
+    assert_eq!(house.store.0.uploads.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]

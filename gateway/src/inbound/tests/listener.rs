@@ -131,6 +131,37 @@ async fn a_listener_stays_closed_until_its_certificate_can_be_used() {
 }
 
 #[tokio::test]
+async fn a_renewed_certificate_is_used_without_a_restart() {
+    let served = Served::new(certified()).open().await;
+    let view = || served.house.inbound.views()["submission"].clone();
+    let (first, renewed) = (view().certificate, certified());
+    let renewed = renewed.snapshot.borrow().clone();
+    let before = served.house.snapshot.borrow().clone();
+    let broken = Snapshot::new(
+        Arc::clone(&before.document),
+        Arc::clone(&before.senders),
+        [("c".to_owned(), Arc::from(b"x".as_slice()))].into(),
+    );
+    served.house.snapshot.send_replace(Arc::new(broken));
+    while view().invalid.is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(view().certificate, first);
+    served.house.snapshot.send_replace(renewed);
+    while view().invalid.is_some() {
+        tokio::task::yield_now().await;
+    }
+    let expiry = &served
+        .house
+        .inbound
+        .parts
+        .metrics
+        .certificate_expiry_timestamp_seconds;
+    assert!(expiry.with_label_values(&["submission"]).get() > 0.0);
+    served.stop().await;
+}
+
+#[tokio::test]
 async fn a_draining_gateway_says_so_to_new_connections() {
     let mut draining = document(PLAIN, "");
     draining.replicas = 0;

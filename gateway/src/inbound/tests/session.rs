@@ -232,6 +232,73 @@ async fn what_cannot_be_taken_now_is_said_before_content() {
 }
 
 #[tokio::test]
+async fn consent_withdrawn_ends_at_the_next_transaction() {
+    let house = House::new(PLAIN, "");
+    let mut client = house.connect().await;
+    client.reply().await;
+    client.ask("EHLO me").await;
+    assert!(client.ask(&login()).await.starts_with("235"));
+    assert!(client.ask("MAIL FROM:<>").await.starts_with("250"));
+    let before = house.snapshot.borrow().clone();
+    let nobody = Snapshot::new(
+        Arc::clone(&before.document),
+        Arc::default(),
+        BTreeMap::new(),
+    );
+    house.snapshot.send_replace(Arc::new(nobody));
+    assert!(client.ask("RCPT TO:<a@b.example>").await.starts_with("250"));
+    assert!(client.ask("DATA").await.starts_with("550 5.7.1"));
+    assert!(client.ask("MAIL FROM:<>").await.starts_with("550 5.7.1"));
+    assert_eq!(house.rejected("sender_not_allowed"), 2);
+}
+
+#[tokio::test]
+async fn without_an_author_there_must_be_a_reverse_path() {
+    let house = House::new(PLAIN, "");
+    let null = envelope().replace("<a@shop.example>", "<>");
+    let said = house
+        .play([(null.clone() + "Subject: x\r\n\r\n.\r\n").as_bytes()])
+        .await;
+    assert!(
+        said.contains("\r\n554 5.6.0 There is no From field"),
+        "{said}"
+    );
+    let said = house
+        .play([(null + "From: a@shop.example\r\n\r\n.\r\n").as_bytes()])
+        .await;
+    assert!(said.contains("\r\n250 2.0.0 Ok: queued"), "{said}");
+    assert_eq!(
+        house.kept().remove(0).0.reverse_path,
+        posthouse_smtp::ReversePath::Null
+    );
+}
+
+#[tokio::test]
+async fn sessions_are_counted_while_they_last() {
+    let house = House::new(PLAIN, "");
+    let gauge = house
+        .inbound
+        .parts
+        .metrics
+        .sessions
+        .with_label_values(&["plain"]);
+    let mut client = house.connect().await;
+    client.reply().await;
+    assert_eq!((gauge.get(), house.inbound.sessions()), (1, 1));
+    client.send("QUIT\r\n").await;
+    assert_eq!(client.rest().await, "221 2.0.0 Bye\r\n");
+    assert_eq!((gauge.get(), house.inbound.sessions()), (0, 0));
+    assert_eq!(
+        house.play([]).await,
+        "220 mail.example.com ESMTP Posthouse\r\n"
+    );
+    assert_eq!(
+        (house.ended("completed"), house.ended("client_gone")),
+        (1, 1)
+    );
+}
+
+#[tokio::test]
 async fn nothing_is_accepted_that_was_not_stored() {
     let house = House::new(PLAIN, "");
     house.store.0.fails.store(true, Ordering::Relaxed);

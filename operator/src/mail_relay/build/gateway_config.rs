@@ -1,6 +1,7 @@
 //! The gateway's document and its senders file.
 //!
-//! Numbers are the caller's: whoever writes a document knows the one before it.
+//! Numbers are the caller's: whoever writes a document knows the one before it. Secret values never come here, only
+//! where their files will be.
 
 use posthouse_config::{
     Document, Senders,
@@ -126,3 +127,6 @@ fn transport(upstream: &str, given: &ValidTransport, place: &Place) -> Transport
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,7 +103,8 @@ impl Place {
     pub fn authority(&self, upstream: &str, ca: &CaRef) -> String {
         let CaRef { kind, name, key } = ca;
         match (self, kind) {
-            (Self::Pod, _) => format!("upstreams/{upstream}/{key}"),
+            // Not by its key: that could be the name of another file there.
+            (Self::Pod, _) => format!("upstreams/{upstream}/{}", names::CA_KEY),
             (Self::Local(_), CaKind::Secret) => format!("secrets/{name}/{key}"),
             (Self::Local(_), CaKind::ConfigMap) => format!("configmaps/{name}/{key}"),
         }

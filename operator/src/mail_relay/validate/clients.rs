@@ -1,18 +1,21 @@
 //! Who may send: grants and anonymous networks.
+//!
+//! Grants are brought into the form in which they are asked later, with every selector's operator known. Anonymous
+//! networks are an open relay if anything hides the clients' addresses, so what could hide them is refused.
 
 use std::collections::BTreeMap;
 
 use posthouse_api::{
     MailRelaySpec,
     mail_relay::{
-        clients::{self, Namespaces},
+        clients::{self, Namespaces, Selector},
         listener::Protocol,
         workload::{ExternalTrafficPolicy, ServiceType},
     },
 };
 use posthouse_config::document::{Anonymous, listener::Network};
 
-use super::unsigned;
+use super::{is_label, unsigned};
 use crate::{
     address::{Accepts, patterns},
     grant::{Grant, NamespaceSelector, Operator, Requirement},
@@ -58,6 +61,17 @@ fn addresses_are_kept(spec: &MailRelaySpec, findings: &mut Findings) {
 }
 
 pub(super) fn grants(spec: &MailRelaySpec, findings: &mut Findings) -> Vec<Grant> {
+    let has_grants = spec
+        .clients
+        .grants
+        .as_ref()
+        .is_some_and(|grants| !grants.is_empty());
+    if !has_grants && spec.clients.anonymous.is_none() {
+        findings.warning(
+            "spec.clients",
+            "nobody may send: there is no grant, and no anonymous network",
+        );
+    }
     let grants = spec.clients.grants.iter().flatten().enumerate();
     grants
         .map(|(i, grant)| valid(&format!("spec.clients.grants[{i}]"), grant, findings))
@@ -81,9 +95,28 @@ fn namespaces(path: &str, given: &Namespaces, findings: &mut Findings) -> Namesp
         "must have exactly one of names and selector",
     );
     let Some(selector) = &given.selector else {
-        return NamespaceSelector::Names(given.names.clone().unwrap_or_default());
+        let names = given.names.clone().unwrap_or_default();
+        for (i, name) in names.iter().enumerate() {
+            findings.require(
+                name == "*" || is_label(name),
+                format!("{path}.names[{i}]"),
+                format!(
+                    "must be the name of a namespace, or \"*\" for every namespace, is {}",
+                    quoted(name)
+                ),
+            );
+        }
+        return NamespaceSelector::Names(names);
     };
-    let path = format!("{path}.selector");
+    NamespaceSelector::Labels(requirements(
+        &format!("{path}.selector"),
+        selector,
+        findings,
+    ))
+}
+
+/// What a selector asks of a namespace's labels.
+fn requirements(path: &str, selector: &Selector, findings: &mut Findings) -> Vec<Requirement> {
     let labels = selector.match_labels.iter().flatten();
     let mut requirements: Vec<_> = labels
         .map(|(key, value)| Requirement {
@@ -111,10 +144,10 @@ fn namespaces(path: &str, given: &Namespaces, findings: &mut Findings) -> Namesp
             .is_none_or(Vec::is_empty);
     findings.require(
         !is_empty,
-        &path,
+        path,
         "must not be empty: write names: [\"*\"] for every namespace",
     );
-    NamespaceSelector::Labels(requirements)
+    requirements
 }
 
 /// The operators of Kubernetes' label selectors; the first two want values, the others must not have any.

@@ -1,4 +1,7 @@
 //! Who reports come from: an address the routes have an eligible target for, since a report is mail like any other.
+//!
+//! A report that could not be sent would be held beside the mail it is about, so an address that no upstream may send
+//! for is refused, and where none is given one is looked for.
 
 use posthouse_api::{MailRelaySpec, mail_relay::delivery};
 use posthouse_config::{

@@ -1,4 +1,7 @@
 //! Routes: every target exists, and with one upstream and no routes all mail goes there.
+//!
+//! The gateway always gets routes: a MailRelay without any has one named `default`. What could never be used is a
+//! warning, since it does no harm.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +11,7 @@ use posthouse_api::{
 };
 use posthouse_config::document::{Route, Target};
 
-use super::{ValidUpstream, unsigned};
+use super::{ValidUpstream, is_label, unsigned};
 use crate::{
     address::{Accepts, patterns},
     problem::{Findings, quoted},
@@ -90,6 +93,26 @@ fn valid(
     };
     let sender_domains = domains("senderDomains", &matches.sender_domains);
     let recipient_domains = domains("recipientDomains", &matches.recipient_domains);
+    targets(path, route, upstreams, findings);
+    for (i, namespace) in matches.namespaces.iter().flatten().enumerate() {
+        findings.require(
+            is_label(namespace),
+            format!("{path}.match.namespaces[{i}]"),
+            format!("must be the name of a namespace, is {}", quoted(namespace)),
+        );
+    }
+    Route {
+        name: route.name.clone(),
+        sender_domains,
+        recipient_domains,
+        namespaces: matches.namespaces.clone().unwrap_or_default(),
+        targets: route.targets.iter().map(valid_target).collect(),
+        spill_seconds: route.spill_seconds.map_or(SPILL_SECONDS, unsigned),
+    }
+}
+
+/// Every target is an upstream, once.
+fn targets(path: &str, route: &route::Route, upstreams: &[ValidUpstream], findings: &mut Findings) {
     let mut seen = BTreeSet::new();
     for (i, given) in route.targets.iter().enumerate() {
         let path = format!("{path}.targets[{i}].upstream");
@@ -107,14 +130,6 @@ fn valid(
             &path,
             format!("must not be given twice, is {name}"),
         );
-    }
-    Route {
-        name: route.name.clone(),
-        sender_domains,
-        recipient_domains,
-        namespaces: matches.namespaces.clone().unwrap_or_default(),
-        targets: route.targets.iter().map(valid_target).collect(),
-        spill_seconds: route.spill_seconds.map_or(SPILL_SECONDS, unsigned),
     }
 }
 

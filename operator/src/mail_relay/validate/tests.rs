@@ -1,3 +1,5 @@
+//! The rules on a MailRelay: one table through CEL and `validate`, and tables of what only `validate` can say.
+
 use posthouse_config::yaml;
 use serde_json::Value;
 
@@ -35,97 +37,109 @@ fn lines(change: &str, audience: Audience) -> Vec<String> {
         .collect()
 }
 
+/// A change of `spec`, and how the one problem with it begins.
+const REFUSED: &[(&str, &str)] = &[
+    (
+        "{ hostname: mail }",
+        "spec.hostname: must be a fully qualified name",
+    ),
+    (
+        "{ hostname: '-.example' }",
+        "spec.hostname: must be a fully qualified name",
+    ),
+    (
+        "{ replicas: 21 }",
+        "spec.replicas: must not be more than spec.upstreams[0].limits.maxConnections (20)",
+    ),
+    (
+        "{ listeners: [{ name: a, protocol: Submission, port: 8080, tls: { selfSigned: true } }] }",
+        "spec.listeners[0].port: must not be 8080: port 8080 of the pod is reserved for metrics",
+    ),
+    (
+        "{ listeners: [{ name: a, protocol: Submission, port: 587, tls: { selfSigned: true } }, { name: b, protocol: Submission, port: 2587, tls: { selfSigned: true } }] }",
+        "spec.listeners[1].port: must not collide with listeners[0]",
+    ),
+    (
+        "{ listeners: [{ name: a, protocol: Submission, port: 587, tls: { policy: Disabled } }] }",
+        "spec.listeners[0]: nobody could ever send here",
+    ),
+    (
+        "{ listeners: [{ name: a, protocol: Smtp, port: 25, tls: { policy: Disabled } }] }",
+        "spec.listeners[0]: nobody could ever send here",
+    ),
+    (
+        "{ clients: { grants: [{ name: a, namespaces: { names: [a] }, senderDomains: ['*@a.example'] }] } }",
+        "spec.clients.grants[0].senderDomains[0]: must not begin with \"*@\": write \"a.example\"",
+    ),
+    (
+        "{ clients: { grants: [{ name: a, namespaces: { names: [a] }, senderDomains: [u@a.example] }] } }",
+        "spec.clients.grants[0].senderDomains[0]: must be a domain such as \"a.example\"",
+    ),
+    (
+        "{ clients: { grants: [{ name: a, namespaces: { selector: { matchExpressions: [{ key: a, operator: Is }] } }, senderDomains: [a.example] }] } }",
+        "spec.clients.grants[0].namespaces.selector.matchExpressions[0].operator: must be one of In",
+    ),
+    (
+        "{ clients: { grants: [{ name: a, namespaces: { selector: { matchExpressions: [{ key: a, operator: In }] } }, senderDomains: [a.example] }] } }",
+        "spec.clients.grants[0].namespaces.selector.matchExpressions[0].values: must not be empty",
+    ),
+    (
+        "{ listeners: [{ name: a, protocol: Smtp, port: 25, tls: { policy: Disabled } }], clients: { anonymous: { networks: [10.0.0.0/7], senderDomains: [a.example] } } }",
+        "spec.clients.anonymous.networks[0]: must have a prefix between /8 and /32",
+    ),
+    (
+        "{ upstreams: [{ name: a, senders: ['a b@c.example'], provider: Custom, endpoint: { host: a.example, port: 465 } }], reports: { to: Nobody } }",
+        "spec.upstreams[0].senders[0]: must have a local part without spaces",
+    ),
+    (
+        "{ upstreams: [{ name: a, provider: Custom, endpoint: { host: a_b.example, port: 465 } }] }",
+        "spec.upstreams[0].endpoint.host: must be a host name or an address",
+    ),
+    (
+        "{ routes: [{ name: a, targets: [{ upstream: b }] }], reports: { to: Nobody } }",
+        "spec.routes[0].targets[0].upstream: must be the name of an upstream, is \"b\"",
+    ),
+    (
+        "{ routes: [{ name: a, targets: [{ upstream: isp }, { upstream: isp }] }] }",
+        "spec.routes[0].targets[1].upstream: must not be given twice",
+    ),
+    (
+        "{ routes: [{ name: a, targets: [{ upstream: isp }] }, { name: a, targets: [{ upstream: isp }] }] }",
+        "spec.routes[1].name: must not be given twice",
+    ),
+    (
+        "{ retry: { initialSeconds: 100, maximumSeconds: 99 } }",
+        "spec.retry.maximumSeconds: must not be less than initialSeconds (100)",
+    ),
+    (
+        "{ reports: { to: Address, address: nobody } }",
+        "spec.reports.address: must be an address",
+    ),
+    (
+        "{ clients: { grants: [{ name: a, namespaces: { names: ['shop-*'] }, senderDomains: [a.example] }] } }",
+        "spec.clients.grants[0].namespaces.names[0]: must be the name of a namespace",
+    ),
+    (
+        "{ routes: [{ name: a, match: { namespaces: ['*'] }, targets: [{ upstream: isp }] }], reports: { to: Nobody } }",
+        "spec.routes[0].match.namespaces[0]: must be the name of a namespace",
+    ),
+    (
+        "{ networkPolicy: { from: [10.0.0.0/33] } }",
+        "spec.networkPolicy.from[0]: must be a network in CIDR notation",
+    ),
+    (
+        "{ networkPolicy: { from: [10.0.0.1] } }",
+        "spec.networkPolicy.from[0]: must be a network in CIDR notation",
+    ),
+    (
+        "{ upstreams: [{ name: a, provider: SendGrid, auth: { password: { secretRef: { name: a } } } }] }",
+        "spec.upstreams[0].provider: \"SendGrid\" is not supported yet, only Custom and Capture",
+    ),
+];
+
 #[test]
 fn what_no_schema_can_say() {
-    let endpoint = "provider: Custom, endpoint: { host: a.example, port: 465 }";
-    for (change, expected) in [
-        (
-            "{ hostname: mail }",
-            "spec.hostname: must be a fully qualified name",
-        ),
-        (
-            "{ hostname: '-.example' }",
-            "spec.hostname: must be a fully qualified name",
-        ),
-        (
-            "{ replicas: 21 }",
-            "spec.replicas: must not be more than spec.upstreams[0].limits.maxConnections (20)",
-        ),
-        (
-            "{ listeners: [{ name: a, protocol: Submission, port: 8080, tls: { selfSigned: true } }] }",
-            "spec.listeners[0].port: must not be 8080: port 8080 of the pod is reserved for metrics",
-        ),
-        (
-            "{ listeners: [{ name: a, protocol: Submission, port: 587, tls: { selfSigned: true } }, { name: b, protocol: Submission, port: 2587, tls: { selfSigned: true } }] }",
-            "spec.listeners[1].port: must not collide with listeners[0]",
-        ),
-        (
-            "{ listeners: [{ name: a, protocol: Submission, port: 587, tls: { policy: Disabled } }] }",
-            "spec.listeners[0]: nobody could ever send here",
-        ),
-        (
-            "{ listeners: [{ name: a, protocol: Smtp, port: 25, tls: { policy: Disabled } }] }",
-            "spec.listeners[0]: nobody could ever send here",
-        ),
-        (
-            "{ clients: { grants: [{ name: a, namespaces: { names: [a] }, senderDomains: ['*@a.example'] }] } }",
-            "spec.clients.grants[0].senderDomains[0]: must not begin with \"*@\": write \"a.example\"",
-        ),
-        (
-            "{ clients: { grants: [{ name: a, namespaces: { names: [a] }, senderDomains: [u@a.example] }] } }",
-            "spec.clients.grants[0].senderDomains[0]: must be a domain such as \"a.example\"",
-        ),
-        (
-            "{ clients: { grants: [{ name: a, namespaces: { selector: { matchExpressions: [{ key: a, operator: Is }] } }, senderDomains: [a.example] }] } }",
-            "spec.clients.grants[0].namespaces.selector.matchExpressions[0].operator: must be one of In",
-        ),
-        (
-            "{ clients: { grants: [{ name: a, namespaces: { selector: { matchExpressions: [{ key: a, operator: In }] } }, senderDomains: [a.example] }] } }",
-            "spec.clients.grants[0].namespaces.selector.matchExpressions[0].values: must not be empty",
-        ),
-        (
-            "{ listeners: [{ name: a, protocol: Smtp, port: 25, tls: { policy: Disabled } }], clients: { anonymous: { networks: [10.0.0.0/7], senderDomains: [a.example] } } }",
-            "spec.clients.anonymous.networks[0]: must have a prefix between /8 and /32",
-        ),
-        (
-            &format!(
-                "{{ upstreams: [{{ name: a, senders: ['a b@c.example'], {endpoint} }}], reports: {{ to: Nobody }} }}"
-            ),
-            "spec.upstreams[0].senders[0]: must have a local part without spaces",
-        ),
-        (
-            "{ upstreams: [{ name: a, provider: Custom, endpoint: { host: a_b.example, port: 465 } }] }",
-            "spec.upstreams[0].endpoint.host: must be a host name or an address",
-        ),
-        (
-            "{ routes: [{ name: a, targets: [{ upstream: b }] }], reports: { to: Nobody } }",
-            "spec.routes[0].targets[0].upstream: must be the name of an upstream, is \"b\"",
-        ),
-        (
-            "{ routes: [{ name: a, targets: [{ upstream: isp }, { upstream: isp }] }] }",
-            "spec.routes[0].targets[1].upstream: must not be given twice",
-        ),
-        (
-            "{ routes: [{ name: a, targets: [{ upstream: isp }] }, { name: a, targets: [{ upstream: isp }] }] }",
-            "spec.routes[1].name: must not be given twice",
-        ),
-        (
-            "{ retry: { initialSeconds: 100, maximumSeconds: 99 } }",
-            "spec.retry.maximumSeconds: must not be less than initialSeconds (100)",
-        ),
-        (
-            "{ reports: { to: Address, address: nobody } }",
-            "spec.reports.address: must be an address",
-        ),
-        (
-            "{ networkPolicy: { from: [10.0.0.1] } }",
-            "spec.networkPolicy.from[0]: must be a network in CIDR notation",
-        ),
-        (
-            "{ upstreams: [{ name: a, provider: SendGrid, auth: { password: { secretRef: { name: a } } } }] }",
-            "spec.upstreams[0].provider: \"SendGrid\" is not supported yet, only Custom and Capture",
-        ),
-    ] {
+    for (change, expected) in REFUSED {
         let found = lines(change, Audience::Cluster);
         assert!(
             found.len() == 1 && found[0].starts_with(expected),
@@ -242,9 +256,35 @@ fn harmless_mistakes_are_warnings() {
         [
             "spec.listeners[0].plaintextAuthentication",
             "spec.upstreams[1]",
-            "spec.routes[1]"
+            "spec.routes[1]",
+            "spec.clients",
         ]
     );
+}
+
+#[test]
+fn mail_that_nobody_may_send_is_warned_about() {
+    let warnings = |senders: &str, domains: &str| {
+        let mut object: Value = yaml::from_str(BASE).unwrap();
+        let change = format!(
+            "{{ upstreams: [{{ name: a, provider: Capture, senders: {senders} }}], reports: {{ to: Nobody }},
+                clients: {{ grants: [{{ name: a, namespaces: {{ names: [a] }}, senderDomains: {domains} }}] }} }}"
+        );
+        cases::merge(&mut object["spec"], &yaml::from_str(&change).unwrap());
+        let findings = found(object);
+        assert_eq!(findings.problems, []);
+        findings.warnings.len()
+    };
+    for (senders, domains, expected) in [
+        ("[a.example]", "[a.example]", 0),
+        ("[u@a.example]", "[a.example]", 0),
+        ("['*.example']", "[a.example, '*.b.example']", 0),
+        ("[a.example]", "['*']", 0),
+        ("[a.example]", "[b.example, c.example, a.example]", 2),
+        ("['*.a.example']", "[a.example]", 1),
+    ] {
+        assert_eq!(warnings(senders, domains), expected, "{senders} {domains}");
+    }
 }
 
 #[test]

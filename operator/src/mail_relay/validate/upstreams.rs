@@ -1,4 +1,7 @@
 //! Upstreams: what each provider needs and takes, and that no password goes in clear.
+//!
+//! Each rule of an upstream stands in one table, in the words of its CEL twin. Only a gateway on this machine may talk
+//! without TLS, and only to this machine.
 
 use posthouse_api::{
     MailRelaySpec,

@@ -1,11 +1,13 @@
 //! What users add to pods, ServiceAccount, NetworkPolicy and claims.
+//!
+//! Keys of labels and annotations that are ours, or Argo CD's, are refused: the operator would fight with itself over
+//! the first, and Argo CD would prune our children by the second.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use posthouse_api::{MailRelaySpec, RESERVED_POD_LABELS, RESERVED_PREFIXES};
-use posthouse_config::document::listener::Network;
 
-use crate::problem::Findings;
+use crate::problem::{Findings, quoted};
 
 pub(super) fn validate(spec: &MailRelaySpec, findings: &mut Findings) {
     if let Some(metadata) = spec
@@ -30,11 +32,20 @@ pub(super) fn validate(spec: &MailRelaySpec, findings: &mut Findings) {
     }
     if let Some(policy) = &spec.network_policy {
         for (i, network) in policy.from.iter().enumerate() {
-            if let Err(message) = network.parse::<Network>() {
-                findings.problem(format!("spec.networkPolicy.from[{i}]"), message);
-            }
+            findings.require(
+                is_network(network),
+                format!("spec.networkPolicy.from[{i}]"),
+                format!(
+                    "must be a network in CIDR notation such as 10.0.0.0/8, is {}",
+                    quoted(network)
+                ),
+            );
         }
     }
+    claim(spec, findings);
+}
+
+fn claim(spec: &MailRelaySpec, findings: &mut Findings) {
     let claim = spec
         .storage
         .as_ref()
@@ -71,6 +82,19 @@ fn has_reserved_prefix(key: &str) -> bool {
     RESERVED_PREFIXES
         .iter()
         .any(|prefix| key.starts_with(prefix))
+}
+
+/// A network of any size: a NetworkPolicy may well open a port to everybody.
+fn is_network(text: &str) -> bool {
+    let Some((address, prefix)) = text.split_once('/') else {
+        return false;
+    };
+    let longest = match address.parse() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    prefix.parse::<u8>().is_ok_and(|prefix| prefix <= longest)
 }
 
 /// A quantity of Kubernetes: a decimal number with an optional suffix or exponent.

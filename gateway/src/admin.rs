@@ -1,0 +1,164 @@
+//! The admin port: `/livez`, `/readyz`, `/metrics`, `/status`. Plain HTTP, read-only.
+//!
+//! Opened before recovery, so that a long start is seen as a start and not as a death. What changes things is not
+//! here: that is the control socket.
+
+use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Request, Response, StatusCode, body::Incoming, header::CONTENT_TYPE, server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tracing::debug;
+
+use crate::shutdown::{Shutdown, Stage};
+
+/// How long a client may take to send its request: more is an idle connection that only costs a descriptor.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An answer that has to be asked for elsewhere.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What the admin port shows.
+pub trait Shown: Send + Sync + 'static {
+    /// `Err` with the reason while no mail is taken.
+    fn ready(&self) -> Result<(), String>;
+    /// All metrics and their content type.
+    fn metrics(&self) -> Answer<'_, (String, &'static str)>;
+    /// The status as JSON.
+    fn status(&self) -> Answer<'_, String>;
+}
+
+/// Serves until the gateway aborts: probes and the operator want answers while it stops, too.
+pub async fn serve(listener: TcpListener, shown: Arc<dyn Shown>, mut shutdown: Shutdown) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.reached(Stage::Aborting) => return,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                tokio::spawn(connection(stream, Arc::clone(&shown), shutdown.clone()));
+            }
+            Err(error) => debug!(%error, "admin: accept failed"),
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, shown: Arc<dyn Shown>, mut shutdown: Shutdown) {
+    let service = service_fn(move |request| {
+        let shown = Arc::clone(&shown);
+        async move { Ok::<_, Infallible>(answer(&request, shown.as_ref()).await) }
+    });
+    let mut server = http1::Builder::new();
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT);
+    tokio::select! {
+        result = server.serve_connection(TokioIo::new(stream), service) => {
+            if let Err(error) = result {
+                debug!(%error, "admin: connection failed");
+            }
+        }
+        () = shutdown.reached(Stage::Aborting) => {}
+    }
+}
+
+async fn answer(request: &Request<Incoming>, shown: &dyn Shown) -> Response<Full<Bytes>> {
+    const TEXT: &str = "text/plain; charset=utf-8";
+    match (request.method().as_str(), request.uri().path()) {
+        ("GET" | "HEAD", "/livez") => response(StatusCode::OK, TEXT, "ok\n".into()),
+        ("GET" | "HEAD", "/readyz") => match shown.ready() {
+            Ok(()) => response(StatusCode::OK, TEXT, "ok\n".into()),
+            Err(reason) => response(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{reason}\n")),
+        },
+        ("GET" | "HEAD", "/metrics") => {
+            let (text, kind) = shown.metrics().await;
+            response(StatusCode::OK, kind, text)
+        }
+        ("GET" | "HEAD", "/status") => {
+            response(StatusCode::OK, "application/json", shown.status().await)
+        }
+        ("GET" | "HEAD", _) => response(
+            StatusCode::NOT_FOUND,
+            TEXT,
+            "there are /livez, /readyz, /metrics and /status\n".into(),
+        ),
+        _ => response(
+            StatusCode::METHOD_NOT_ALLOWED,
+            TEXT,
+            "this port is read-only\n".into(),
+        ),
+    }
+}
+
+fn response(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    struct Fixed;
+
+    impl Shown for Fixed {
+        fn ready(&self) -> Result<(), String> {
+            Err("recovering".into())
+        }
+        fn metrics(&self) -> Answer<'_, (String, &'static str)> {
+            Box::pin(std::future::ready((
+                "a 1\n".into(),
+                "text/plain; version=0.0.4",
+            )))
+        }
+        fn status(&self) -> Answer<'_, String> {
+            Box::pin(std::future::ready("{}".into()))
+        }
+    }
+
+    async fn ask(address: std::net::SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream
+            .write_all(
+                format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes(),
+            )
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn answers_probes_and_refuses_changes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stage, shutdown) = Shutdown::channel();
+        let server = tokio::spawn(serve(listener, Arc::new(Fixed), shutdown));
+        for (request, expected) in [
+            ("GET /livez", "HTTP/1.1 200"),
+            ("GET /readyz", "HTTP/1.1 503"),
+            ("GET /metrics", "HTTP/1.1 200"),
+            ("GET /status", "HTTP/1.1 200"),
+            ("GET /other", "HTTP/1.1 404"),
+            ("POST /status", "HTTP/1.1 405"),
+        ] {
+            let answer = ask(address, request).await;
+            assert!(answer.starts_with(expected), "{request}: {answer}");
+        }
+        assert!(ask(address, "GET /readyz").await.ends_with("recovering\n"));
+        stage.send_replace(Stage::Aborting);
+        server.await.unwrap();
+    }
+}

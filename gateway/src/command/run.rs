@@ -1,0 +1,103 @@
+//! `posthouse-gateway run`: the gateway itself.
+//!
+//! Turns flags and signals into what [`crate::run`] is given; the first SIGTERM or SIGINT stops, the second aborts.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
+
+use anyhow::Context;
+use clap::Args;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+use tracing::info;
+
+use crate::{
+    Options,
+    clock::SystemClock,
+    mail::{Redactor, redact::AddressStyle},
+    reload::{Folder, ListenOverride},
+    telemetry::{self, LogFormat, LogLevel},
+};
+
+/// Flags of `run`.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// The document, or the folder that holds gateway.yaml.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Where mail is kept [default: `spool` beside the document].
+    #[arg(long, value_name = "DIR")]
+    spool: Option<PathBuf>,
+    /// Which of the relay's gateways this is; not below the document's `replicas` means draining.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    ordinal: u32,
+    /// Binds a listener elsewhere than the document says; port 0 is fine.
+    #[arg(long, value_name = "NAME=ADDR")]
+    listen: Vec<ListenOverride>,
+    /// Serves /livez, /readyz, /metrics and /status there.
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<SocketAddr>,
+    /// How log lines look [default: text on a terminal, else json].
+    #[arg(long, value_enum)]
+    log_format: Option<LogFormat>,
+    /// How much is logged.
+    #[arg(long, value_enum, default_value = "info")]
+    log_level: LogLevel,
+    /// Whether logs show whole addresses.
+    #[arg(long, value_enum, default_value = "redacted")]
+    log_addresses: AddressStyle,
+}
+
+/// Runs the gateway until it is stopped.
+pub fn main(arguments: RunArguments) -> anyhow::Result<ExitCode> {
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let default_format = if terminal {
+        LogFormat::Text
+    } else {
+        LogFormat::Json
+    };
+    telemetry::start(
+        arguments.log_format.unwrap_or(default_format),
+        arguments.log_level,
+    );
+    let folder = Folder::new(&arguments.config, arguments.listen);
+    let options = Options {
+        spool: arguments.spool.unwrap_or_else(|| folder.default_spool()),
+        folder,
+        ordinal: arguments.ordinal,
+        admin: arguments.admin,
+        redactor: Arc::new(Redactor::new(arguments.log_addresses)),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(async {
+        let stops = stop_requests()?;
+        crate::run(options, Arc::new(SystemClock::default()), stops).await?;
+        anyhow::Ok(())
+    });
+    // Blocking reads may still be under way; nothing waits for them any more.
+    runtime.shutdown_background();
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+/// One message for each SIGTERM or SIGINT.
+fn stop_requests() -> anyhow::Result<mpsc::UnboundedReceiver<()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot watch SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch SIGINT")?;
+    let (sender, receiver) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => info!(signal = "SIGTERM", "signal received"),
+                _ = interrupt.recv() => info!(signal = "SIGINT", "signal received"),
+            }
+            if sender.send(()).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
+}

@@ -1,0 +1,358 @@
+//! Holds on a reverse-path at an upstream: the provider refuses this sender address, and nobody else's mail.
+//!
+//! Kept in memory and rebuilt from what is stored with the refused recipients. Once an hour one message is let
+//! through as a probe; a hold ends when one is accepted, when the upstream's part of the document or its credential
+//! changes, or when a person says so. A forgotten hold costs one refusal, which makes it again.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use posthouse_smtp::ReversePath;
+
+use super::{
+    entry::{Entry, Now},
+    lane::{LaneId, Tally},
+};
+use crate::{
+    clock::Monotonic,
+    mail::{QueueId, Timestamp},
+};
+
+/// Holds that are remembered; beyond, the oldest is forgotten.
+pub(crate) const MAXIMUM: usize = 10_000;
+
+/// One message an hour finds out whether the hold can end.
+const PROBE_INTERVAL: Duration = Duration::from_hours(1);
+
+/// What a hold is on.
+type Key = (Arc<str>, ReversePath);
+
+/// Which reverse-paths are held, for those who plan attempts beside the schedule.
+#[derive(Debug, Default)]
+pub(crate) struct HoldSet {
+    by_upstream: RwLock<HashMap<Arc<str>, HashSet<ReversePath>>>,
+}
+
+impl HoldSet {
+    /// Whether a reverse-path is held at an upstream.
+    pub(crate) fn contains(&self, upstream: &str, reverse_path: &ReversePath) -> bool {
+        let held = self
+            .by_upstream
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Mostly nothing is held at all.
+        !held.is_empty()
+            && held
+                .get(upstream)
+                .is_some_and(|paths| paths.contains(reverse_path))
+    }
+
+    fn change(&self, key: &Key, held: bool) {
+        let mut all = self
+            .by_upstream
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if held {
+            all.entry(Arc::clone(&key.0))
+                .or_default()
+                .insert(key.1.clone());
+        } else if let Some(paths) = all.get_mut(&key.0) {
+            paths.remove(&key.1);
+            if paths.is_empty() {
+                all.remove(&key.0);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Hold {
+    /// The order in which holds were made.
+    number: u64,
+    next_probe: Monotonic,
+    /// When the last refusal came.
+    last_refusal: Option<Timestamp>,
+    waiting: VecDeque<(LaneId, Entry)>,
+}
+
+/// All holds, and the entries that wait for them.
+#[derive(Debug, Default)]
+pub(crate) struct Holds {
+    set: Arc<HoldSet>,
+    holds: HashMap<Key, Hold>,
+    oldest: BTreeMap<u64, Key>,
+    made: u64,
+}
+
+/// Entries that wait no longer, each with its lane.
+pub(crate) type Released = Vec<(LaneId, Entry)>;
+
+impl Holds {
+    /// The part that may be asked from elsewhere.
+    pub(crate) fn set(&self) -> Arc<HoldSet> {
+        Arc::clone(&self.set)
+    }
+
+    /// Whether nothing is held.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.holds.is_empty()
+    }
+
+    /// The upstream refused the reverse-path just now. Gives back what waited for a hold that is forgotten for it.
+    pub(crate) fn refused(
+        &mut self,
+        upstream: &Arc<str>,
+        reverse_path: &ReversePath,
+        now: Now,
+    ) -> Released {
+        let released = self.hold(upstream, reverse_path, now.mono.plus(PROBE_INTERVAL));
+        if let Some(hold) = self
+            .holds
+            .get_mut(&(Arc::clone(upstream), reverse_path.clone()))
+        {
+            hold.last_refusal = Some(now.wall);
+        }
+        released
+    }
+
+    /// A hold that was found at start: its probe is due at once.
+    pub(crate) fn rebuild(
+        &mut self,
+        upstream: &Arc<str>,
+        reverse_path: &ReversePath,
+        now: Now,
+    ) -> Released {
+        self.hold(upstream, reverse_path, now.mono)
+    }
+
+    fn hold(
+        &mut self,
+        upstream: &Arc<str>,
+        reverse_path: &ReversePath,
+        next_probe: Monotonic,
+    ) -> Released {
+        let key = (Arc::clone(upstream), reverse_path.clone());
+        if let Some(hold) = self.holds.get_mut(&key) {
+            hold.next_probe = hold.next_probe.max(next_probe);
+            return Vec::new();
+        }
+        let mut released = Vec::new();
+        if self.holds.len() >= MAXIMUM
+            && let Some((_, oldest)) = self.oldest.pop_first()
+        {
+            released = self.remove(&oldest);
+        }
+        self.made += 1;
+        self.set.change(&key, true);
+        self.oldest.insert(self.made, key.clone());
+        let hold = Hold {
+            number: self.made,
+            next_probe,
+            last_refusal: None,
+            waiting: VecDeque::new(),
+        };
+        self.holds.insert(key, hold);
+        released
+    }
+
+    /// An entry waits for a hold. Gives it back if there is none.
+    pub(crate) fn wait(
+        &mut self,
+        upstream: &Arc<str>,
+        reverse_path: &ReversePath,
+        lane: LaneId,
+        entry: Entry,
+    ) -> Option<Entry> {
+        match self
+            .holds
+            .get_mut(&(Arc::clone(upstream), reverse_path.clone()))
+        {
+            Some(hold) => {
+                hold.waiting.push_back((lane, entry));
+                None
+            }
+            None => Some(entry),
+        }
+    }
+
+    /// The upstream took mail of the reverse-path, or a person says so: the hold ends.
+    pub(crate) fn release(&mut self, upstream: &Arc<str>, reverse_path: &ReversePath) -> Released {
+        if self.holds.is_empty() {
+            return Vec::new();
+        }
+        self.remove(&(Arc::clone(upstream), reverse_path.clone()))
+    }
+
+    /// Ends every hold at an upstream.
+    pub(crate) fn release_upstream(&mut self, upstream: &str) -> Released {
+        let keys: Vec<Key> = self
+            .holds
+            .keys()
+            .filter(|(held, _)| &**held == upstream)
+            .cloned()
+            .collect();
+        keys.iter().flat_map(|key| self.remove(key)).collect()
+    }
+
+    /// Takes out everything that waits; the holds stay.
+    pub(crate) fn take_waiting(&mut self) -> Released {
+        self.holds
+            .values_mut()
+            .flat_map(|hold| std::mem::take(&mut hold.waiting))
+            .collect()
+    }
+
+    /// Ends the hold that a message waits for, if it waits for one.
+    pub(crate) fn release_of(&mut self, id: QueueId) -> Released {
+        let waits = |hold: &Hold| hold.waiting.iter().any(|(_, entry)| entry.id() == id);
+        let key = self
+            .holds
+            .iter()
+            .find(|(_, hold)| waits(hold))
+            .map(|(key, _)| key.clone());
+        key.map(|key| self.remove(&key)).unwrap_or_default()
+    }
+
+    fn remove(&mut self, key: &Key) -> Released {
+        let Some(hold) = self.holds.remove(key) else {
+            return Vec::new();
+        };
+        self.oldest.remove(&hold.number);
+        self.set.change(key, false);
+        hold.waiting.into()
+    }
+
+    /// One entry of each hold whose probe is due. Holds without an entry stay due until one comes.
+    pub(crate) fn probes(&mut self, now: Monotonic) -> Released {
+        let due = self
+            .holds
+            .values_mut()
+            .filter(|hold| hold.next_probe <= now);
+        due.filter_map(|hold| {
+            let (lane, entry) = hold.waiting.pop_front()?;
+            hold.next_probe = now.plus(PROBE_INTERVAL);
+            Some((lane, entry.probe(true)))
+        })
+        .collect()
+    }
+
+    /// When the next probe is due of a hold that has something to probe with.
+    pub(crate) fn next_probe(&self) -> Option<Monotonic> {
+        let waited_for = self.holds.values().filter(|hold| !hold.waiting.is_empty());
+        waited_for.map(|hold| hold.next_probe).min()
+    }
+
+    /// What waits, for each upstream.
+    pub(crate) fn tallies(&self) -> BTreeMap<Arc<str>, Tally> {
+        let mut tallies = BTreeMap::<_, Tally>::new();
+        for ((upstream, _), hold) in &self.holds {
+            let tally = tallies.entry(Arc::clone(upstream)).or_default();
+            for (_, entry) in &hold.waiting {
+                tally.add(entry);
+            }
+        }
+        tallies
+    }
+
+    /// Every entry that waits, with its lane and the upstream it waits for.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&Arc<str>, LaneId, &Entry)> {
+        self.holds.iter().flat_map(|((upstream, _), hold)| {
+            hold.waiting
+                .iter()
+                .map(move |(lane, entry)| (upstream, *lane, entry))
+        })
+    }
+
+    /// Takes out at most `limit` entries that fit; `fits` is told of the hold's last refusal.
+    pub(crate) fn extract(
+        &mut self,
+        limit: usize,
+        fits: impl Fn(&Entry, Option<Timestamp>) -> bool,
+    ) -> Released {
+        let mut taken = Vec::new();
+        for hold in self.holds.values_mut() {
+            let last_refusal = hold.last_refusal;
+            hold.waiting.retain(|(lane, entry)| {
+                let take = taken.len() < limit && fits(entry, last_refusal);
+                if take {
+                    taken.push((*lane, *entry));
+                }
+                !take
+            });
+        }
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::{Clock, ManualClock},
+        queue::{entry::Names, testing::message},
+    };
+
+    fn entry(sequence: u64) -> Entry {
+        let message = message(sequence, "a.b", "u@x.example", &["x@c.example"]);
+        Entry::of(&message, message.recipients.iter(), &mut Names::default())
+            .unwrap()
+            .0
+    }
+
+    fn path(n: usize) -> ReversePath {
+        ReversePath::parse(&format!("u{n}@x.example")).unwrap()
+    }
+
+    #[test]
+    fn one_message_an_hour_probes_and_an_acceptance_releases_the_rest() {
+        let (clock, isp) = (ManualClock::new(), Arc::<str>::from("isp"));
+        let mut holds = Holds::default();
+        assert!(
+            holds.wait(&isp, &path(1), 1, entry(1)).is_some(),
+            "nothing to wait for"
+        );
+        holds.refused(&isp, &path(1), Now::read(&clock));
+        assert!(holds.set().contains("isp", &path(1)) && !holds.set().contains("other", &path(1)));
+        for i in 1..=3 {
+            assert!(holds.wait(&isp, &path(1), 1, entry(i)).is_none());
+        }
+        assert!(holds.probes(clock.now()).is_empty());
+        clock.advance(PROBE_INTERVAL);
+        let probes = holds.probes(clock.now());
+        assert_eq!(probes.len(), 1);
+        assert!(probes[0].1.is_probe());
+        assert!(holds.probes(clock.now()).is_empty());
+        assert_eq!(holds.release(&isp, &path(1)).len(), 2);
+        assert!(!holds.set().contains("isp", &path(1)));
+    }
+
+    #[test]
+    fn the_oldest_of_too_many_is_forgotten() {
+        let (clock, isp) = (ManualClock::new(), Arc::<str>::from("isp"));
+        let mut holds = Holds::default();
+        for i in 0..MAXIMUM {
+            holds.refused(&isp, &path(i), Now::read(&clock));
+        }
+        assert!(holds.wait(&isp, &path(0), 1, entry(1)).is_none());
+        assert_eq!(
+            holds.refused(&isp, &path(MAXIMUM), Now::read(&clock)).len(),
+            1
+        );
+        assert!(!holds.set().contains("isp", &path(0)));
+        assert!(holds.set().contains("isp", &path(MAXIMUM)));
+    }
+
+    #[test]
+    fn a_change_of_the_upstream_ends_its_holds_alone() {
+        let clock = ManualClock::new();
+        let (isp, other) = (Arc::<str>::from("isp"), Arc::<str>::from("other"));
+        let mut holds = Holds::default();
+        holds.rebuild(&isp, &path(1), Now::read(&clock));
+        holds.rebuild(&other, &path(1), Now::read(&clock));
+        holds.release_upstream("isp");
+        assert!(!holds.set().contains("isp", &path(1)) && holds.set().contains("other", &path(1)));
+    }
+}

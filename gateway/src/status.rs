@@ -1,0 +1,214 @@
+//! What a gateway tells about itself: `/status`, `/readyz` and the figures of the process.
+//!
+//! Filled in as the gateway starts: before recovery there is little to tell, and it says so. Nothing here decides
+//! anything.
+
+use std::sync::{
+    Arc, Mutex, OnceLock, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use posthouse_config::{
+    Snapshot, Status,
+    document::{self},
+    status::{FilesStatus, SendersStatus, SpoolState, SpoolStatus, UpstreamStatus},
+};
+use tokio::sync::watch;
+
+use crate::{
+    admin::{Answer, Shown},
+    inbound::Inbound,
+    metrics::Metrics,
+    queue::{QueueHandle, deliver::Upstreams},
+    reload::ReloadStatus,
+    shutdown::{Shutdown, Stage},
+    spool::{OpenError, Spool},
+};
+
+/// The parts that exist once the spool is open.
+pub struct Running {
+    /// Stable storage.
+    pub spool: Spool,
+    /// The accepting half.
+    pub inbound: Arc<Inbound<Spool>>,
+    /// The queue.
+    pub queue: QueueHandle,
+    /// What is known of every upstream.
+    pub upstreams: watch::Receiver<Arc<Upstreams>>,
+}
+
+/// What is shown on the admin port.
+pub struct Board {
+    metrics: Metrics,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+    reload: Arc<Mutex<ReloadStatus>>,
+    shutdown: Shutdown,
+    ordinal: u32,
+    sequence: AtomicU64,
+    running: OnceLock<Running>,
+    failure: OnceLock<String>,
+}
+
+impl Board {
+    /// A board that says "starting".
+    pub fn new(
+        metrics: Metrics,
+        snapshot: watch::Receiver<Arc<Snapshot>>,
+        reload: Arc<Mutex<ReloadStatus>>,
+        shutdown: Shutdown,
+        ordinal: u32,
+    ) -> Self {
+        Self {
+            metrics,
+            snapshot,
+            reload,
+            shutdown,
+            ordinal,
+            sequence: AtomicU64::new(0),
+            running: OnceLock::new(),
+            failure: OnceLock::new(),
+        }
+    }
+
+    /// The gateway runs. A second call changes nothing.
+    pub fn runs(&self, running: Running) {
+        let _ = self.running.set(running);
+    }
+
+    /// The spool cannot be used, and the process stays up to say so.
+    pub fn failed(&self, error: &OpenError) {
+        self.metrics.spool_failed.set(1);
+        let _ = self.failure.set(error.to_string());
+    }
+
+    fn is_draining(&self) -> bool {
+        self.ordinal >= self.snapshot.borrow().document.replicas
+    }
+
+    fn spool(&self) -> SpoolStatus {
+        match (self.running.get(), self.failure.get()) {
+            (Some(running), _) => running.spool.status(),
+            (None, Some(error)) => SpoolStatus {
+                state: SpoolState::Failed,
+                error: Some(error.clone()),
+                ..SpoolStatus::default()
+            },
+            (None, None) => SpoolStatus::default(),
+        }
+    }
+
+    async fn assemble(&self) -> Status {
+        let reload = self
+            .reload
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let mut status = Status {
+            sequence: self.sequence.fetch_add(1, Ordering::Relaxed) + 1,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            formats: vec![document::FORMAT],
+            features: document::FEATURES.iter().map(ToString::to_string).collect(),
+            document: reload.document,
+            senders: SendersStatus {
+                number: self.snapshot.borrow().senders.number,
+            },
+            files: reload.files,
+            draining: self.is_draining(),
+            spool: self.spool(),
+            ..Status::default()
+        };
+        if let Some(running) = self.running.get() {
+            running.tell(&mut status).await;
+        }
+        status
+    }
+}
+
+impl Running {
+    async fn tell(&self, status: &mut Status) {
+        let views = self.inbound.views();
+        status.certificates = views
+            .values()
+            .filter_map(|view| view.certificate.clone())
+            .collect();
+        let invalid: Vec<_> = views
+            .values()
+            .filter_map(|view| view.invalid.clone())
+            .collect();
+        status.files = FilesStatus {
+            invalid,
+            ..std::mem::take(&mut status.files)
+        };
+        status.listeners = self.inbound.listening();
+        status.sessions = self.inbound.sessions();
+        // A queue whose task has ended has nothing to tell: the gateway is stopping.
+        if let Ok((queue, failures)) = self.queue.status().await {
+            (status.queue, status.failures) = (queue, failures);
+        }
+        status.upstreams = self
+            .upstreams
+            .borrow()
+            .iter()
+            .map(|(name, view)| UpstreamStatus {
+                name: name.to_string(),
+                state: view.state,
+                since: view.since.to_string(),
+                reply: view.reply.clone(),
+                remedy: view.remedy.clone(),
+                last_relayed_time: view.last_relayed.map(|time| time.to_string()),
+            })
+            .collect();
+    }
+
+    /// A listener that the document names and that does not listen.
+    fn silent_listener(&self, snapshot: &Snapshot) -> Option<String> {
+        let listening = self.inbound.listening();
+        let silent = snapshot
+            .document
+            .listeners
+            .iter()
+            .find(|listener| listening.iter().all(|known| known.name != listener.name));
+        silent.map(|listener| listener.name.clone())
+    }
+}
+
+impl Shown for Board {
+    fn ready(&self) -> Result<(), String> {
+        if let Some(error) = self.failure.get() {
+            return Err(format!("the spool cannot be used: {error}"));
+        }
+        let Some(running) = self.running.get() else {
+            return Err("starting".to_owned());
+        };
+        if self.shutdown.stage() > Stage::Running {
+            return Err("stopping".to_owned());
+        }
+        if self.is_draining() {
+            return Err("draining".to_owned());
+        }
+        match running.silent_listener(&self.snapshot.borrow()) {
+            Some(name) => Err(format!("listener {name} does not listen yet")),
+            None => Ok(()),
+        }
+    }
+
+    fn metrics(&self) -> Answer<'_, (String, &'static str)> {
+        Box::pin(async {
+            if let Some(running) = self.running.get() {
+                // Asking for figures publishes them.
+                let _ = running.queue.figures().await;
+            }
+            let spool = self.spool();
+            let as_gauge = |octets: u64| i64::try_from(octets).unwrap_or(i64::MAX);
+            self.metrics.spool_bytes.set(as_gauge(spool.bytes));
+            self.metrics
+                .spool_free_bytes
+                .set(as_gauge(spool.free_bytes));
+            self.metrics.encode()
+        })
+    }
+
+    fn status(&self) -> Answer<'_, String> {
+        Box::pin(async { serde_json::to_string(&self.assemble().await).unwrap_or_default() })
+    }
+}

@@ -1,0 +1,45 @@
+//! The operator and the gateway agree: what the one renders, the other accepts, and what users are shown works.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod what_is_rendered_is_accepted;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use posthouse_tests::{gateway::executable, peer};
+
+/// The examples users begin with.
+fn example(name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    root.join("operator/examples").join(name)
+}
+
+/// `render --local` of some files into a folder; what it said.
+fn render(files: &[&Path], folder: &Path, extra: &[&str]) -> String {
+    let mut command = Command::new(executable("posthouse-operator"));
+    command
+        .arg("render")
+        .arg("-f")
+        .args(files)
+        .arg("--local")
+        .arg(folder);
+    peer::run(command.args(extra), b"")
+}
+
+/// An example with one text replaced, as a file of its own.
+fn changed(name: &str, from: &str, to: &str, folder: &Path) -> PathBuf {
+    let text = fs::read_to_string(example(name)).unwrap();
+    assert!(text.contains(from), "{from:?} in {name}");
+    let file = folder.join(name);
+    fs::write(&file, text.replace(from, to)).unwrap();
+    file
+}
