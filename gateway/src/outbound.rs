@@ -114,6 +114,7 @@ impl Outbound {
                 }
                 is_current
             });
+            while keepers.try_join_next().is_some() {}
             for (name, target) in targets {
                 kept.entry(name).or_insert_with(|| {
                     let keeper = probe::keep(
@@ -132,6 +133,9 @@ impl Outbound {
         }
         shutdown.reached(Stage::Stopping).await;
         while keepers.join_next().await.is_some() {}
+        for target in self.targets().values() {
+            target.close_idle();
+        }
     }
 
     /// Makes the targets those of a snapshot; what did not change is kept.

@@ -290,11 +290,12 @@ fn earlier(message: &Message, position: u32) -> Earlier {
     })
 }
 
-/// The effects of one transaction: health counts messages, not recipients. Praise outweighs the rest: a 2yz ends
-/// every row.
+/// The effects of one transaction: health counts messages, not recipients. What ends the upstream's turn outweighs the
+/// rest, then praise: a 2yz ends every row.
 fn joined(all: Effects, own: Effects) -> Effects {
     let upstream = match (all.upstream, own.upstream) {
         (Blame::Nothing, other) | (other, Blame::Nothing) => other,
+        (Blame::Fault(fault), _) | (_, Blame::Fault(fault)) => Blame::Fault(fault),
         (Blame::Praise, _) | (_, Blame::Praise) => Blame::Praise,
         (first, _) => first,
     };
@@ -306,5 +307,38 @@ fn joined(all: Effects, own: Effects) -> Effects {
     Effects {
         upstream,
         reverse_path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbound::verdict::Fault;
+
+    fn of(upstream: Blame) -> Effects {
+        Effects {
+            upstream,
+            reverse_path: PathEffect::Nothing,
+        }
+    }
+
+    #[test]
+    fn the_weightiest_effect_of_a_transaction_counts() {
+        let said = evidence(Phase::Rcpt, &"x");
+        let fault = Blame::Fault(Box::new(Fault {
+            state: posthouse_config::reason::UpstreamState::Throttled,
+            wait: None,
+            evidence: said.clone(),
+            remedy: None,
+        }));
+        let ascending = [Blame::Nothing, Blame::Trouble(said), Blame::Praise, fault];
+        for (i, lighter) in ascending.iter().enumerate() {
+            for heavier in ascending.iter().skip(i) {
+                for pair in [(lighter, heavier), (heavier, lighter)] {
+                    let all = joined(of(pair.0.clone()), of(pair.1.clone()));
+                    assert_eq!(all.upstream, *heavier);
+                }
+            }
+        }
     }
 }

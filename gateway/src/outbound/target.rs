@@ -5,7 +5,10 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use posthouse_config::{
@@ -30,7 +33,7 @@ use crate::{
     clock::Clock,
     mail::Message,
     metrics::Metrics,
-    queue::deliver::{Evidence, Upstreams},
+    queue::deliver::{Evidence, UpstreamView, Upstreams},
 };
 
 /// Captured messages written at once: they share one disk.
@@ -58,6 +61,8 @@ pub(crate) struct Target {
     /// Told when a probe may be due earlier than was thought.
     pub(crate) wake: Notify,
     health: Mutex<Health>,
+    /// The second up to which what is only shown has been published.
+    shown: AtomicU64,
     shared: Shared,
 }
 
@@ -134,6 +139,7 @@ impl Target {
             way,
             wake: Notify::new(),
             health,
+            shown: AtomicU64::new(0),
             shared,
         };
         target.start();
@@ -245,39 +251,52 @@ impl Target {
 
     /// Tells everyone who watches.
     fn published(&self, change: Change) {
-        let view = self.health().view().clone();
         match change {
-            // Only shown: nobody is woken for it.
-            Change::Nothing => {
-                self.shared.board.send_if_modified(|all| {
-                    let is_old = all.get(&self.name).is_some_and(|shown| {
-                        shown.last_relayed.map(|at| at.as_millis() / 1000)
-                            != view.last_relayed.map(|at| at.as_millis() / 1000)
-                            || shown.last_failure != view.last_failure
-                    });
-                    if is_old {
-                        Arc::make_mut(all).insert(Arc::clone(&self.name), view);
-                    }
-                    false
-                });
-            }
+            Change::Nothing => self.show(),
             Change::Capacity => {
-                self.shared.board.send_modify(|all| {
-                    Arc::make_mut(all).insert(Arc::clone(&self.name), view);
-                });
+                let view = self.health().view().clone();
+                self.shared.board.send_modify(|all| self.enter(all, view));
             }
             Change::State => {
+                let view = self.health().view().clone();
                 self.report(&view);
-                self.shared.board.send_modify(|all| {
-                    Arc::make_mut(all).insert(Arc::clone(&self.name), view);
-                });
+                self.shared.board.send_modify(|all| self.enter(all, view));
                 self.wake.notify_one();
             }
         }
     }
 
+    /// Publishes what is only shown: nobody is woken for it, and not more than once a second.
+    fn show(&self) {
+        let second = {
+            let health = self.health();
+            let view = health.view();
+            view.last_relayed.max(view.last_failure)
+        }
+        .map_or(0, |at| at.as_millis() / 1000);
+        if self.shown.swap(second, Ordering::Relaxed) == second {
+            return;
+        }
+        let view = self.health().view().clone();
+        self.shared.board.send_if_modified(|all| {
+            self.enter(all, view);
+            false
+        });
+    }
+
+    fn enter(&self, all: &mut Arc<Upstreams>, view: UpstreamView) {
+        Arc::make_mut(all).insert(Arc::clone(&self.name), view);
+    }
+
+    /// Closes idle sessions.
+    pub(crate) fn close_idle(&self) {
+        if let Way::Smtp(smtp) = &self.way {
+            smtp.pool.clear();
+        }
+    }
+
     /// Logs and counts a state.
-    fn report(&self, view: &crate::queue::deliver::UpstreamView) {
+    fn report(&self, view: &UpstreamView) {
         let metrics = &self.shared.metrics;
         let name = &*self.name;
         for state in UpstreamState::ALL {

@@ -1,3 +1,5 @@
+//! Sessions and transactions as dialogues: what the server says, what we say, how it ends.
+
 use super::*;
 use crate::{Mailbox, ReversePath, reply::stream::ReplyStream};
 

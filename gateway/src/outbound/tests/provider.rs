@@ -46,6 +46,17 @@ pub(super) fn say(lines: &str) -> Step {
     )
 }
 
+/// Makes a script say everything octet by octet.
+pub(super) fn dripping(script: Vec<Step>) -> Vec<Step> {
+    script
+        .into_iter()
+        .flat_map(|step| match step {
+            Step::Say(text) => text.chars().map(|c| Step::Say(c.to_string())).collect(),
+            other => vec![other],
+        })
+        .collect()
+}
+
 /// The steps up to EHLO's reply, offering these keywords.
 pub(super) fn hello(keywords: &[&str]) -> Vec<Step> {
     [vec![say("220 provider")], ehlo(keywords)].concat()
@@ -169,6 +180,7 @@ impl Provider {
             let mut scripts = scripts.into_iter();
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
+                socket.set_nodelay(true).unwrap();
                 let Some(script) = scripts.next() else {
                     drop(socket);
                     continue;

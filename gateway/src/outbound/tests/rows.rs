@@ -361,6 +361,32 @@ async fn without_pipelining_one_command_waits_for_the_other() {
     assert_eq!(words, [("relayed", None)]);
 }
 
+#[tokio::test]
+async fn replies_that_come_octet_by_octet_are_the_same() {
+    for (script, expected) in [
+        ([probe(), taken()].concat(), ("relayed", None)),
+        (
+            [
+                up_to_data("250 a\n250 b\n354 c"),
+                vec![HearContent, say("550-5.6.0 bad\n550 5.6.0 content")],
+            ]
+            .concat(),
+            ("failed", Some(Reason::MessageRefused)),
+        ),
+        (
+            [
+                up_to_data("250 a\n550-5.1.1 no\n550 5.1.1 one\n354 c"),
+                vec![HearContent, say("250 x")],
+            ]
+            .concat(),
+            ("failed", Some(Reason::RecipientRefused)),
+        ),
+    ] {
+        let (_fixture, _provider, words) = one(dripping(script)).await;
+        assert_eq!(words, [expected]);
+    }
+}
+
 /// RFC 5321 §4.5.3.2: the clock stands still until the provider does.
 #[tokio::test]
 async fn every_wait_has_its_time_out() {
@@ -409,6 +435,25 @@ async fn every_wait_has_its_time_out() {
 async fn settled() {
     for _ in 0..500 {
         tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_says_nothing_is_unreachable() {
+    for (tls, limit) in [
+        ("tls: { mode: None }", Duration::from_mins(5)),
+        ("tls: { mode: Implicit, ca: ca }", Duration::from_mins(1)),
+    ] {
+        let identity = Identity::of(&["127.0.0.1"]);
+        let mut provider = Provider::start(vec![vec![Stall]]).await;
+        let files = [("ca", identity.ca.as_str())];
+        let fixture = Fixture::new(&upstream("a", provider.address.port(), tls), &files);
+        provider.stalled().await;
+        settled().await;
+        assert!(fixture.clock.is_awaited(limit), "{tls}");
+        fixture.clock.advance(limit);
+        let view = fixture.until("a", UpstreamState::Unreachable).await;
+        assert!(view.reply.unwrap().ends_with(": timed out"));
     }
 }
 
