@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use posthouse_config::reason::Reason;
+use posthouse_config::{Senders, reason::Reason, senders::Class};
 
 use super::entry::{Bond, Entry, Waiting};
 use crate::{mail::SenderIdentity, route::Way};
@@ -39,6 +39,29 @@ pub(crate) enum Rank {
     Bulk,
     /// Our own reports.
     Reports,
+}
+
+/// The order of service and the rate of a sender's lanes.
+pub(crate) fn rank_and_rate(senders: &Senders, sender: &SenderIdentity) -> (Rank, Option<u32>) {
+    match sender {
+        SenderIdentity::Posthouse => (Rank::Reports, None),
+        SenderIdentity::Anonymous => (Rank::Normal, None),
+        SenderIdentity::Sender { namespace, name } => {
+            let found = senders
+                .senders
+                .iter()
+                .find(|sender| *sender.name == **name && *sender.namespace == **namespace);
+            let rank = match found.map(|sender| sender.class).unwrap_or_default() {
+                Class::Interactive => Rank::Interactive,
+                Class::Normal => Rank::Normal,
+                Class::Bulk => Rank::Bulk,
+            };
+            (
+                rank,
+                found.and_then(|sender| sender.limits.messages_per_minute),
+            )
+        }
+    }
 }
 
 /// Whether a target can take mail.
@@ -72,6 +95,17 @@ impl Tally {
     /// Takes an entry away.
     pub(crate) fn subtract(&mut self, entry: &Entry) {
         self.change(entry, |figure, by| *figure = figure.saturating_sub(by));
+    }
+
+    /// Adds what other entries add up to.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        let pairs = self.messages.iter_mut().chain(&mut self.recipients);
+        for (sum, more) in pairs.zip(other.messages.iter().chain(&other.recipients)) {
+            *sum += more;
+        }
+        for (reason, more) in &other.held {
+            *self.held.entry(*reason).or_default() += more;
+        }
     }
 
     fn change(&mut self, entry: &Entry, by: impl Fn(&mut u64, u64)) {

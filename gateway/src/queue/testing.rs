@@ -35,10 +35,8 @@ use crate::{
 
 /// A document with these upstreams, some YAML list items of further ones, and routes (empty: everything to all).
 pub(crate) fn document(upstreams: &[&str], more: &str, routes: &str) -> Arc<Document> {
-    let list: String = upstreams
-        .iter()
-        .map(|name| format!("  - {{ name: {name}, transport: {{ smtp: {{ host: {name}.example, port: 465, tls: {{ mode: Implicit }} }} }} }}\n"))
-        .collect();
+    let list: Vec<String> = upstreams.iter().map(|name| format!("  - {{ name: {name}, transport: {{ smtp: {{ host: {name}.example, port: 465, tls: {{ mode: Implicit }} }} }} }}\n")).collect();
+    let list = list.concat();
     let targets: Vec<String> = upstreams
         .iter()
         .map(|name| format!("{{ upstream: {name} }}"))
@@ -230,7 +228,7 @@ pub(crate) fn deferred(reason: Reason) -> Verdict {
 pub(crate) async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(Duration::from_secs(20), future).await {
         Ok(value) => value,
-        Err(_) => panic!("waited in vain for {what}"),
+        Err(elapsed) => panic!("waited in vain for {what}: {elapsed}"),
     }
 }
 

@@ -76,9 +76,9 @@ mod tests {
     #[test]
     fn ranks_share_by_weight_and_lanes_of_a_rank_alternate() {
         let mut turns = Turns::default();
-        for (i, rank) in RANKS.into_iter().enumerate() {
-            turns.push(rank, 2 * i as LaneId);
-            turns.push(rank, 2 * i as LaneId + 1);
+        for (i, rank) in (0..).zip(RANKS) {
+            turns.push(rank, 2 * i);
+            turns.push(rank, 2 * i + 1);
         }
         let mut count = [0; 8];
         for _ in 0..2000 {
