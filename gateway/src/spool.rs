@@ -43,6 +43,7 @@ use bytes::Bytes;
 use posthouse_config::status::{SpoolState, SpoolStatus};
 use tokio::sync::{Semaphore, oneshot, watch};
 
+use compaction::Pressure;
 pub use content_file::Upload;
 use durable::{Files, SystemFiles};
 use index::Index;
@@ -298,11 +299,7 @@ impl Spool {
             .look_at_space(spare_bytes)
             .map_err(|error| OpenError::io(path(), error))?;
         let writer = Writer::new(Arc::clone(&shared), recovered.active);
-        let worker = Worker {
-            shared: Arc::clone(&shared),
-            store: recovered.store,
-            idle_ticks: 0,
-        };
+        let worker = Worker::new(Arc::clone(&shared), recovered.store);
         let start = |name: &str, body: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new()
                 .name(name.to_owned())
@@ -494,6 +491,11 @@ impl Spool {
         self.shared().root.join("control.sock")
     }
 
+    #[cfg(test)]
+    fn rest(&self) {
+        self.shared().upkeep.rest();
+    }
+
     /// The `Accept` of a message, its content in a file if it is large.
     async fn accept(
         &self,
@@ -594,8 +596,8 @@ impl Shared {
 
     /// 48 bits of the UUID are in every queue id.
     fn id(&self, sequence: u64) -> QueueId {
-        let [a, b, c, d, e, f, ..] = self.uuid;
-        QueueId::new(u64::from_be_bytes([0, 0, a, b, c, d, e, f]), sequence)
+        let spool = u128::from_be_bytes(self.uuid) >> 80;
+        QueueId::new(u64::try_from(spool).unwrap_or_default(), sequence)
     }
 
     fn next_id(&self) -> QueueId {
@@ -771,6 +773,30 @@ impl Shared {
         self.metrics.spool_bytes.set(gauge(bytes));
         self.metrics.spool_free_bytes.set(gauge(space.free));
         Ok(())
+    }
+
+    /// How little room there is.
+    fn pressure(&self, spare_bytes: u64) -> Pressure {
+        let reserve = space::RESERVE * u64::from(self.segment_bytes);
+        if !self.room.load(Ordering::Relaxed) {
+            Pressure::Full
+        } else if self.free_bytes.load(Ordering::Relaxed) + spare_bytes < 2 * reserve {
+            Pressure::High
+        } else {
+            Pressure::Low
+        }
+    }
+
+    /// Asks the writer for a sync; the answer says when it is done.
+    fn barrier(&self) -> Option<oneshot::Receiver<Result<bool, StoreError>>> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request {
+            records: [None, None],
+            condition: Condition::Always,
+            durable: true,
+            reply: Some(reply),
+        };
+        self.queue.push(request).ok().map(|()| answer)
     }
 
     /// Ends both threads and lets the lock go.

@@ -4,6 +4,9 @@
 //! real one. No operation here is retried, and a failed sync is never taken for a later success: the kernel may have
 //! dropped the pages it could not write.
 
+#[cfg(test)]
+pub(super) mod double;
+
 use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},

@@ -32,6 +32,8 @@ pub(super) enum Latest {
     /// Of the only recipient.
     One(Position),
     /// Of those recipients that have one, ascending by the recipient's position in the message.
+    #[allow(clippy::box_collection)]
+    // a thin pointer keeps the entries of all other messages small
     Many(Box<Vec<(u32, Position)>>),
 }
 
@@ -220,16 +222,16 @@ impl Index {
         }
     }
 
-    /// A `Remove` was written. What there was, if there was anything.
-    pub(super) fn remove(&mut self, id: QueueId, segment: u32) -> Option<Entry> {
+    /// A `Remove` was written. What there was, if there was anything, and every segment that holds an `Accept` of it.
+    pub(super) fn remove(&mut self, id: QueueId, segment: u32) -> Option<(Entry, Vec<u32>)> {
         let entry = self.detach(id)?;
         self.set_marks(id, Marks::default());
         let mut holders = self.stale.remove(&id).unwrap_or_default();
         holders.push(entry.accept.segment);
-        for holder in holders {
+        for &holder in &holders {
             self.pin(segment, holder);
         }
-        Some(entry)
+        Some((entry, holders))
     }
 
     /// A message cannot be read: it is no longer ours to schedule.
@@ -304,15 +306,52 @@ impl Index {
         })
     }
 
-    /// The oldest sealed segment in which nothing is alive and that nothing pins.
-    pub(super) fn dead_segment(&self) -> Option<u32> {
-        self.segments.iter().find_map(|(number, live)| {
-            let pinned = live
-                .pins
-                .keys()
-                .any(|holder| self.segments.contains_key(holder));
-            (live.sealed && live.records == 0 && !pinned).then_some(*number)
-        })
+    /// Sealed segments in which nothing is alive and that nothing pins. They stay so.
+    pub(super) fn dead_segments(&self) -> Vec<u32> {
+        self.segments
+            .iter()
+            .filter(|(_, live)| live.sealed && live.records == 0 && !self.is_pinned(live))
+            .map(|(number, _)| *number)
+            .collect()
+    }
+
+    /// Whether a `Remove` in it is still needed.
+    pub(super) fn is_pinned(&self, live: &Live) -> bool {
+        live.pins
+            .keys()
+            .any(|holder| self.segments.contains_key(holder))
+    }
+
+    /// The segments that pin this one.
+    pub(super) fn holders(&self, number: u32) -> Vec<u32> {
+        let live = self.segments.get(&number);
+        live.map_or_else(Vec::new, |live| live.pins.keys().copied().collect())
+    }
+
+    /// Every `Remove` that was needed in it is now elsewhere too.
+    pub(super) fn unpin(&mut self, number: u32) {
+        if let Some(live) = self.segments.get_mut(&number) {
+            live.pins.clear();
+        }
+    }
+
+    /// Whether something in that segment is alive for this message.
+    pub(super) fn refers_to(&self, id: QueueId, segment: u32) -> bool {
+        let Some(entry) = self.entries.get(&id) else {
+            return false;
+        };
+        let marks = self.marks.get(&id).copied().unwrap_or_default();
+        entry.accept.segment == segment
+            || entry.latest.positions().any(|at| at.segment == segment)
+            || marks.stated == Some(segment)
+            || marks.in_flight == Some(segment)
+    }
+
+    /// An unsettled message has older `Accept`s that a removal before this one was for.
+    pub(super) fn remember_stale(&mut self, id: QueueId, segments: &[u32]) {
+        if self.entries.contains_key(&id) {
+            self.stale.entry(id).or_default().extend(segments);
+        }
     }
 
     /// The segment's file is gone.

@@ -62,16 +62,22 @@ fn version_path(spool: &Path) -> PathBuf {
 
 fn check_format(files: &dyn Files, spool: &Path) -> Result<(), OpenError> {
     match version(files, spool)? {
-        Some((format, _)) if format > FORMAT => Err(OpenError::Newer {
+        Some(version) if version.format > FORMAT => Err(OpenError::Newer {
             path: version_path(spool),
-            format,
+            format: version.format,
         }),
         _ => Ok(()),
     }
 }
 
+/// What the version file says.
+struct Version {
+    format: u32,
+    uuid: Option<[u8; 16]>,
+}
+
 /// Format and UUID, if the file is there and whole.
-fn version(files: &dyn Files, spool: &Path) -> Result<Option<(u32, Option<[u8; 16]>)>, OpenError> {
+fn version(files: &dyn Files, spool: &Path) -> Result<Option<Version>, OpenError> {
     let path = version_path(spool);
     let bytes = match files.open(&path).and_then(|file| durable::read_all(&*file)) {
         Ok(bytes) => bytes,
@@ -85,7 +91,7 @@ fn version(files: &dyn Files, spool: &Path) -> Result<Option<(u32, Option<[u8; 1
         .next()
         .and_then(|word| u128::from_str_radix(word, 16).ok())
         .map(u128::to_be_bytes);
-    Ok(format.map(|format| (format, uuid)))
+    Ok(format.map(|format| Version { format, uuid }))
 }
 
 /// The spool's UUID: that of its segments, else of its version file, else a new one; the file is made to agree.
@@ -94,7 +100,7 @@ pub(super) fn uuid(
     spool: &Path,
     of_segments: Option<[u8; 16]>,
 ) -> Result<[u8; 16], OpenError> {
-    let stored = version(files, spool)?.and_then(|(_, uuid)| uuid);
+    let stored = version(files, spool)?.and_then(|version| version.uuid);
     let path = version_path(spool);
     let uuid = match of_segments.or(stored) {
         Some(uuid) => uuid,

@@ -22,6 +22,9 @@ const GUESS: usize = 1024;
 /// Read at first of an `Accept` whose envelope alone is wanted: most envelopes are shorter.
 const ENVELOPE_GUESS: usize = 2048;
 
+/// Octets of a record without payload: what is kept of one whose length is not known.
+const SHORTEST: u32 = 44;
+
 /// How to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
@@ -87,7 +90,7 @@ pub(super) fn record(
     }
     match record::read(&bytes, &segment.header.marker) {
         Some((head, _)) => Ok((head, bytes)),
-        None => Err(damaged(segment, offset, length.unwrap_or(OVERHEAD as u32))),
+        None => Err(damaged(segment, offset, length.unwrap_or(SHORTEST))),
     }
 }
 
@@ -145,14 +148,13 @@ pub(super) fn envelope(id: QueueId, located: &Located) -> Result<Message, Failur
         .filter(|head| head.id == id && head.record_length() == u64::from(length));
     let start = bytes.get(16 + HEAD..).unwrap_or_default();
     let read = head.and_then(|_| accept::read_envelope(id, start));
-    let mut message = match read {
-        Some(accept) => accept.map_err(|error| refine(error, corrupt))?.message,
+    let mut message = if let Some(accept) = read {
+        accept.map_err(|error| refine(error, corrupt))?.message
+    } else {
         // A long envelope, or damage: the whole record and its checksum tell.
-        None => {
-            let (head, bytes) = record(&located.accept, at, Some(length), Wait::Disk)?;
-            let accept = accept::read(id, payload(&head, &bytes));
-            accept.map_err(|error| refine(error, corrupt))?.message
-        }
+        let (head, bytes) = record(&located.accept, at, Some(length), Wait::Disk)?;
+        let accept = accept::read(id, payload(&head, &bytes));
+        accept.map_err(|error| refine(error, corrupt))?.message
     };
     fold(&mut message, located, Wait::Disk)?;
     Ok(message)
@@ -169,7 +171,7 @@ fn refine(error: FieldError, corrupt: impl Fn() -> Failure) -> Failure {
 fn fold(message: &mut Message, located: &Located, wait: Wait) -> Result<(), Failure> {
     for (segment, offset, recipients) in &located.outcomes {
         let (head, bytes) = record(segment, *offset, None, wait)?;
-        let corrupt = || damaged(segment, *offset, OVERHEAD as u32);
+        let corrupt = || damaged(segment, *offset, SHORTEST);
         let stored = progress::read_outcomes(payload(&head, &bytes));
         for outcome in stored.map_err(|error| refine(error, corrupt))? {
             // Of the others a later record tells.

@@ -235,13 +235,6 @@ pub(super) struct Scan {
     pub(super) torn: Option<std::ops::Range<usize>>,
 }
 
-impl Scan {
-    /// Where the last valid record ends.
-    pub(super) fn end(&self, start: usize) -> usize {
-        self.found.last().map_or(start, Found::end)
-    }
-}
-
 /// Finds every valid record from `start` on.
 pub(super) fn scan(bytes: &[u8], start: usize, marker: &Marker) -> Scan {
     let finder = memmem::Finder::new(marker);

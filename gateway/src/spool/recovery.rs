@@ -8,6 +8,7 @@
 //! that are there twice do no harm: applying the same stretch of the log again ends in the same state.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -62,6 +63,8 @@ struct Recovery<'a> {
     files: &'a Arc<dyn Files>,
     spool: &'a Path,
     index: Index,
+    /// Removed messages, with the segments that hold an `Accept` of them.
+    removed: HashMap<QueueId, Vec<u32>>,
     damaged: u64,
     /// The run of the segment applied last.
     run: Option<u32>,
@@ -91,6 +94,7 @@ pub(super) fn open(
         files,
         spool,
         index: Index::default(),
+        removed: HashMap::new(),
         damaged: 0,
         run: None,
         next_sequence: 0,
@@ -108,7 +112,7 @@ pub(super) fn open(
     let mut store = Store::open(Arc::clone(files), spool, &names, segment_bytes, last_number)
         .map_err(failed(spool))?;
     let header = recovery.next_header(&found, uuid);
-    let active = recovery.go_on(found, &mut store, header)?;
+    let active = recovery.go_on(&found, &mut store, header)?;
     recovery.tell(visit)?;
     let damaged = recovery.damaged > 0;
     let index = recovery.index;
@@ -132,7 +136,7 @@ impl Recovery<'_> {
     fn load(&mut self, number: u32) -> Result<Option<Found>, OpenError> {
         let path = segment::path(self.spool, number);
         let result = self.open_segment(number, path.clone());
-        let Some(segment) = result.map_err(|error| self.error(&path, error))? else {
+        let Some(segment) = result.map_err(|error| error.at(&path))? else {
             return Ok(None);
         };
         let segment = Arc::new(segment);
@@ -145,7 +149,7 @@ impl Recovery<'_> {
                 clean: footer.clean,
                 next_sequence: footer.next_sequence,
             },
-            None => self.scan(segment)?,
+            None => self.scan(&segment)?,
         };
         self.index.add_segment(Arc::clone(&found.segment), true);
         Ok(Some(found))
@@ -179,17 +183,7 @@ impl Recovery<'_> {
         }
     }
 
-    fn error(&self, path: &Path, error: SegmentError) -> OpenError {
-        match error {
-            SegmentError::Io(error) => OpenError::io(path.to_owned(), error),
-            SegmentError::Newer(format) => OpenError::Newer {
-                path: path.to_owned(),
-                format,
-            },
-        }
-    }
-
-    fn scan(&mut self, segment: Arc<Segment>) -> Result<Found, OpenError> {
+    fn scan(&mut self, segment: &Arc<Segment>) -> Result<Found, OpenError> {
         let io = |error| OpenError::io(segment.path.clone(), error);
         let bytes = durable::read_all(&*segment.file).map_err(io)?;
         let scan = record::scan(&bytes, RECORDS as usize, &segment.header.marker);
@@ -216,7 +210,7 @@ impl Recovery<'_> {
             footer: false,
             clean: false,
             next_sequence,
-            segment: Arc::clone(&segment),
+            segment: Arc::clone(segment),
         })
     }
 
@@ -268,6 +262,10 @@ impl Recovery<'_> {
                 }
                 self.index
                     .accept(id, writer::entry_of(entry, position), mark);
+                // Accepted again: its next removal is for the earlier ones too.
+                if let Some(holders) = self.removed.remove(&id) {
+                    self.index.remember_stale(id, &holders);
+                }
             }
             RecordType::Begin if entry.has(MARKED) => {
                 let (head, bytes) = payload()?;
@@ -286,12 +284,21 @@ impl Recovery<'_> {
                     self.index.outcome(id, &recipients, position);
                 }
             },
-            RecordType::Remove => {
-                self.index.remove(id, segment.number());
-            }
+            RecordType::Remove => self.apply_remove(id, segment.number()),
             RecordType::Quota => {}
         }
         Ok(())
+    }
+
+    /// A removal may be there more than once, copied forward; each is needed as long as an `Accept` is there.
+    fn apply_remove(&mut self, id: QueueId, segment: u32) {
+        if let Some((_, holders)) = self.index.remove(id, segment) {
+            self.removed.insert(id, holders);
+            return;
+        }
+        for &holder in self.removed.get(&id).into_iter().flatten() {
+            self.index.pin(segment, holder);
+        }
     }
 
     /// Keeps a damaged record that a footer told of.
@@ -311,8 +318,8 @@ impl Recovery<'_> {
 
     /// What the next segment's header says, its number and marker aside.
     fn next_header(&self, found: &[Found], uuid: [u8; 16]) -> Header {
-        let used = found.iter().rev().find(|found| !found.entries.is_empty());
-        let given = match used {
+        // A clean stop says exactly what was given out, unless something came after it.
+        let given = match found.last() {
             Some(last) if last.clean => last.next_sequence,
             _ => found
                 .iter()
@@ -332,7 +339,7 @@ impl Recovery<'_> {
     /// The segment that the log goes on in.
     fn go_on(
         &mut self,
-        found: Vec<Found>,
+        found: &[Found],
         store: &mut Store,
         header: Header,
     ) -> Result<Active, OpenError> {
@@ -364,7 +371,7 @@ impl Recovery<'_> {
         }
         self.index.end_all_attempts();
         let copied = copied.map(|found| found.segment.number());
-        for found in &found {
+        for found in found {
             // The copy is durable; and a segment without records was only made ahead.
             let number = found.segment.number();
             if copied == Some(number) || found.entries.is_empty() {
@@ -450,6 +457,16 @@ impl Recovery<'_> {
 enum SegmentError {
     Io(std::io::Error),
     Newer(u32),
+}
+
+impl SegmentError {
+    fn at(self, path: &Path) -> OpenError {
+        let path = path.to_owned();
+        match self {
+            Self::Io(error) => OpenError::io(path, error),
+            Self::Newer(format) => OpenError::Newer { path, format },
+        }
+    }
 }
 
 impl From<std::io::Error> for SegmentError {

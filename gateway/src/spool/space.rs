@@ -24,8 +24,8 @@ const SPARES: usize = 2;
 const SPARES_BUSY: usize = 4;
 /// A volume holds at least so many segments, whatever was asked for.
 const SEGMENTS_PER_VOLUME: u64 = 12;
-/// The smallest segment: it must hold a message of some hundred recipients many times over.
-const SMALLEST: u64 = 256 * 1024;
+/// The smallest segment. A record that does not fit gets a longer one of its own.
+const SMALLEST: u64 = 64 * 1024;
 /// The largest: positions in a segment take 32 bits, with room for records that span nearly all of it.
 const LARGEST: u64 = 1024 * 1024 * 1024;
 /// What an unsettled message may still need in the log: an outcome and a removal of ordinary size.
@@ -78,7 +78,7 @@ impl Store {
         };
         for name in names {
             let path = folder.join(name);
-            if name.ends_with(".new") {
+            if name.strip_suffix(".new").is_some() {
                 store.files.remove(&path)?;
             } else if let Some(number) = name.strip_suffix(".spare").and_then(|n| n.parse().ok()) {
                 let length = store.files.open(&path)?.length()?;

@@ -1,10 +1,16 @@
-//! The spool as its callers see it, on a real file system.
+//! The spool as its callers see it.
+
+mod faults;
+mod model;
 
 use std::{path::Path, sync::Arc};
 
 use posthouse_smtp::{Mailbox, ReversePath};
 
-use super::*;
+use super::{
+    durable::double::{Crash, Disk},
+    *,
+};
 use crate::{
     clock::ManualClock,
     mail::{
@@ -13,10 +19,10 @@ use crate::{
 };
 
 /// The size of segments in tests.
-pub(super) const SEGMENT: u64 = 256 * 1024;
+const SEGMENT: u64 = 64 * 1024;
 
 /// A message to so many recipients.
-pub(super) fn message(id: QueueId, recipients: usize) -> Message {
+fn message(id: QueueId, recipients: usize) -> Message {
     let recipient = |i| Recipient {
         forward_path: Mailbox::parse(&format!("r{i}@example.com")).unwrap(),
         orcpt: None,
@@ -49,7 +55,7 @@ pub(super) fn message(id: QueueId, recipients: usize) -> Message {
     }
 }
 
-pub(super) fn progress(state: State, attempts: u32) -> Progress {
+fn progress(state: State, attempts: u32) -> Progress {
     Progress {
         state,
         attempts,
@@ -57,7 +63,7 @@ pub(super) fn progress(state: State, attempts: u32) -> Progress {
     }
 }
 
-pub(super) fn outcome(id: QueueId, recipient: u32, state: State, attempts: u32) -> Settlement {
+fn outcome(id: QueueId, recipient: u32, state: State, attempts: u32) -> Settlement {
     Settlement {
         id,
         outcomes: vec![Outcome {
@@ -69,7 +75,7 @@ pub(super) fn outcome(id: QueueId, recipient: u32, state: State, attempts: u32) 
     }
 }
 
-pub(super) fn finished(id: QueueId) -> Settlement {
+fn finished(id: QueueId) -> Settlement {
     Settlement {
         id,
         outcomes: Vec::new(),
@@ -78,7 +84,7 @@ pub(super) fn finished(id: QueueId) -> Settlement {
     }
 }
 
-pub(super) fn inline(content: &Content) -> &Bytes {
+fn inline(content: &Content) -> &Bytes {
     match content {
         Content::Inline(bytes) => bytes,
         Content::File { .. } => panic!("content in a file"),
@@ -99,6 +105,30 @@ fn try_open(path: &Path) -> Result<(Spool, Vec<Queued>), OpenError> {
     let metrics = Metrics::new("0.0.0").unwrap();
     let spool = Spool::open(options, clock, metrics, &mut |queued| found.push(queued))?;
     Ok((spool, found))
+}
+
+/// Opens a spool on a disk in memory.
+fn boot(disk: &Disk) -> (Spool, Vec<Queued>) {
+    try_boot(disk).unwrap()
+}
+
+fn try_boot(disk: &Disk) -> Result<(Spool, Vec<Queued>), OpenError> {
+    let options = SpoolOptions {
+        path: "/spool".into(),
+        segment_bytes: SEGMENT,
+    };
+    let mut found = Vec::new();
+    let metrics = Metrics::new("0.0.0").unwrap();
+    let files = Arc::new(disk.clone());
+    let spool = Spool::open_on(files, options, metrics, &mut |queued| found.push(queued))?;
+    Ok((spool, found))
+}
+
+/// Ends a spool as a death would; the disk of the next boot.
+fn crash(spool: Spool, disk: &Disk, how: Crash) -> Disk {
+    let next = disk.crash(how);
+    drop(spool);
+    next
 }
 
 async fn accept(spool: &Spool, recipients: usize, content: &[u8]) -> QueueId {

@@ -10,8 +10,12 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::oneshot;
+
 use super::{
-    Shared, compaction, content_file, durable,
+    Shared, StoreError,
+    compaction::Compaction,
+    content_file, durable,
     segment::{Header, Segment},
     space::Store,
     writer::Sealed,
@@ -148,6 +152,26 @@ impl Upkeep {
         }
     }
 
+    /// The writer has answered something that the upkeep asked.
+    pub(super) fn answered(&self) {
+        self.stir(|_| ());
+    }
+
+    /// Waits until the upkeep has found nothing left to do.
+    #[cfg(test)]
+    pub(super) fn rest(&self) {
+        let mut chores = self.lock();
+        let rested = chores.rested;
+        chores.stirred = true;
+        self.wake.notify_one();
+        while chores.rested == rested && !chores.ending {
+            chores = self
+                .next
+                .wait(chores)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// Ends the thread. Whoever waits for a segment gets none.
     pub(super) fn end(&self) {
         self.stir(|chores| chores.ending = true);
@@ -157,13 +181,28 @@ impl Upkeep {
 
 /// The thread.
 pub(super) struct Worker {
-    pub(super) shared: Arc<Shared>,
-    pub(super) store: Store,
+    shared: Arc<Shared>,
+    store: Store,
     /// Ticks since a segment was last taken.
-    pub(super) idle_ticks: u32,
+    idle_ticks: u32,
+    compaction: Compaction,
+    /// Segments to be recycled when the writer has synced.
+    condemned: Vec<u32>,
+    barrier: Option<oneshot::Receiver<Result<bool, StoreError>>>,
 }
 
 impl Worker {
+    pub(super) fn new(shared: Arc<Shared>, store: Store) -> Self {
+        Self {
+            shared,
+            store,
+            idle_ticks: 0,
+            compaction: Compaction::default(),
+            condemned: Vec::new(),
+            barrier: None,
+        }
+    }
+
     /// Works until told to end.
     pub(super) fn run(mut self) {
         while let Some(work) = self.wait() {
@@ -230,14 +269,11 @@ impl Worker {
         for segment in work.unused {
             self.store.recycle(&segment)?;
         }
-        let freed = self.recycle_dead()?;
-        compaction::run(&self.shared, &self.store)?;
+        self.recycle_dead()?;
+        let pressure = self.shared.pressure(self.store.spare_bytes());
+        self.compaction.step(&self.shared, pressure)?;
         self.store.adjust(self.idle_ticks < IDLE_TICKS)?;
-        self.shared.look_at_space(self.store.spare_bytes())?;
-        if freed {
-            self.shared.queue.nudge();
-        }
-        Ok(())
+        self.shared.look_at_space(self.store.spare_bytes())
     }
 
     fn make_next(&mut self, length: u32) -> io::Result<()> {
@@ -265,24 +301,29 @@ impl Worker {
         Ok(())
     }
 
-    /// Recycles every segment that nothing keeps, the oldest first: one may free the next.
-    fn recycle_dead(&mut self) -> io::Result<bool> {
-        let mut freed = false;
-        loop {
-            let mut index = self.shared.index();
-            let Some(number) = index.dead_segment() else {
-                return Ok(freed);
-            };
-            // Its file goes before the index forgets it: what it pins must not go first.
-            let Some(segment) = index.segment(number) else {
-                return Ok(freed);
-            };
-            drop(index);
-            self.store.recycle(&segment)?;
-            index = self.shared.index();
-            index.drop_segment(number);
-            freed = true;
+    /// Recycles segments that nothing keeps. That nothing keeps them is so on the disk only after a sync, which the
+    /// writer is asked for first.
+    fn recycle_dead(&mut self) -> io::Result<()> {
+        match self.barrier.as_mut().map(oneshot::Receiver::try_recv) {
+            Some(Ok(Ok(_))) => {
+                for number in std::mem::take(&mut self.condemned) {
+                    if let Some(segment) = self.shared.index().segment(number) {
+                        // Its file goes before the index forgets it: what it pins must not go first.
+                        self.store.recycle(&segment)?;
+                    }
+                    self.shared.index().drop_segment(number);
+                }
+            }
+            // Not yet, or the writer has ended.
+            Some(Err(_) | Ok(Err(_))) => return Ok(()),
+            None => {}
         }
+        self.barrier = None;
+        self.condemned = self.shared.index().dead_segments();
+        if !self.condemned.is_empty() {
+            self.barrier = self.shared.barrier();
+        }
+        Ok(())
     }
 
     /// The segment made ahead and not used is no part of the log.

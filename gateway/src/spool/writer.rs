@@ -38,9 +38,10 @@ pub(super) enum Effect {
         mark: Mark,
     },
     Begin,
-    Deaths(u8),
     Outcome(Box<[u32]>),
     Remove,
+    /// A `Remove` copied forward, and the segments that need it.
+    RemoveAgain(Vec<u32>),
     /// No sequence number from this one on is given out.
     Promise(u64),
 }
@@ -61,6 +62,8 @@ pub(super) enum Condition {
     Always,
     /// If the message is not settled yet.
     Unsettled(QueueId),
+    /// If the message is settled.
+    Settled(QueueId),
     /// If the message is still exactly as it was read.
     Unchanged(QueueId, Box<(Entry, Mark)>),
 }
@@ -85,6 +88,15 @@ impl Request {
 
     fn records(&self) -> impl Iterator<Item = &Record> {
         self.records.iter().flatten()
+    }
+
+    /// Whether the upkeep asked.
+    fn is_upkeep(&self) -> bool {
+        let copied = matches!(
+            self.condition,
+            Condition::Unchanged(..) | Condition::Settled(_)
+        );
+        copied || self.length() == 0
     }
 
     fn answer(self, result: Result<bool, StoreError>) {
@@ -241,6 +253,8 @@ struct Batch {
     /// Answered after the sync.
     on_sync: Vec<Reply>,
     sync: bool,
+    /// The upkeep waits for an answer.
+    stir: bool,
 }
 
 /// A failed operation on the log.
@@ -328,6 +342,8 @@ impl Writer {
     /// Puts a request into the batch, going on to the next segment if it does not fit.
     fn place(&mut self, request: Request) -> Result<(), Failure> {
         if !self.holds(&request.condition) {
+            self.batch.stir |= request.is_upkeep();
+            self.batch.sync |= request.is_upkeep();
             request.answer(Ok(false));
             return Ok(());
         }
@@ -344,6 +360,7 @@ impl Writer {
             return Ok(());
         }
         self.batch.sync |= request.durable;
+        self.batch.stir |= request.is_upkeep();
         let marker = self.active.segment.header.marker;
         for record in request.records.into_iter().flatten() {
             let at = u32::try_from(self.batch.buffer.len()).unwrap_or(u32::MAX);
@@ -364,17 +381,21 @@ impl Writer {
         match condition {
             Condition::NewMail | Condition::Always => true,
             Condition::Unsettled(id) => self.shared.index().contains(*id),
+            Condition::Settled(id) => !self.shared.index().contains(*id) && !self.is_in_batch(*id),
             Condition::Unchanged(id, seen) => {
                 let index = self.shared.index();
-                let in_batch = self
-                    .batch
-                    .placed
-                    .iter()
-                    .filter_map(|(record, _)| record.encoded.head())
-                    .any(|head| head.id == *id);
-                !in_batch && index.entry(*id) == Some(&seen.0) && index.mark(*id) == seen.1
+                let unchanged = index.entry(*id) == Some(&seen.0) && index.mark(*id) == seen.1;
+                unchanged && !self.is_in_batch(*id)
             }
         }
+    }
+
+    /// Whether the index does not know yet what this batch does to a message.
+    fn is_in_batch(&self, id: QueueId) -> bool {
+        let heads = self.batch.placed.iter();
+        heads
+            .filter_map(|(record, _)| record.encoded.head())
+            .any(|head| head.id == id)
     }
 
     fn fits(&self, request: &Request) -> bool {
@@ -456,11 +477,15 @@ impl Writer {
                 Effect::Accept { mark, .. } => index.accept(id, entry_of(&entry, position), mark),
                 Effect::Begin => index.begin(id, position.segment),
                 Effect::Promise(limit) => self.shared.promised(limit),
-                Effect::Deaths(deaths) => index.state_deaths(id, deaths, position.segment),
                 Effect::Outcome(recipients) => index.outcome(id, &recipients, position),
+                Effect::RemoveAgain(holders) => {
+                    for holder in holders {
+                        index.pin(position.segment, holder);
+                    }
+                }
                 Effect::Remove => {
                     let removed = index.remove(id, position.segment);
-                    if removed.is_some_and(|entry| entry.content_file) {
+                    if removed.is_some_and(|(entry, _)| entry.content_file) {
                         self.removed.push(id);
                     }
                 }
@@ -482,6 +507,9 @@ impl Writer {
         self.batch.sync = false;
         for reply in self.batch.on_sync.drain(..) {
             let _ = reply.send(Ok(true));
+        }
+        if std::mem::take(&mut self.batch.stir) {
+            self.shared.upkeep.answered();
         }
         if !self.removed.is_empty() {
             self.shared.upkeep.unlink(std::mem::take(&mut self.removed));

@@ -53,9 +53,6 @@ const ORCPT: u8 = 2;
 const NOTIFY: u8 = 3;
 const PROGRESS: u8 = 4;
 
-/// Octets of the checksum field.
-const CRC_FIELD: usize = 5 + 4;
-
 /// Where content is, as an `Accept` says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::spool) enum StoredContent<T> {
@@ -218,7 +215,6 @@ fn facts_bytes(facts: ContentFacts) -> [u8; 17] {
 #[derive(Debug)]
 pub(in crate::spool) struct Accept<'a> {
     pub(in crate::spool) message: Message,
-    pub(in crate::spool) mark: Mark,
     /// Absent if only the envelope was given.
     pub(in crate::spool) content: Option<StoredContent<&'a [u8]>>,
 }
@@ -254,7 +250,6 @@ pub(in crate::spool) fn read(id: QueueId, payload: &[u8]) -> Result<Accept<'_>, 
 /// What has been read so far.
 struct Reader<'a> {
     message: Message,
-    mark: Mark,
     content: Option<&'a [u8]>,
     length: Option<u64>,
     crc: u32,
@@ -289,7 +284,6 @@ impl<'a> Reader<'a> {
                 edits: Edits::default(),
                 origin: Origin::Here,
             },
-            mark: Mark::default(),
             content: None,
             length: None,
             crc: 0,
@@ -333,10 +327,8 @@ impl<'a> Reader<'a> {
                 .remove
                 .push(range(field.value).ok_or(malformed)?),
             ORIGIN => message.origin = origin(field.small()?).ok_or(malformed)?,
-            DEATHS => self.mark.deaths = field.small()?,
-            IN_FLIGHT => self.mark.in_flight = field.number()? != 0,
-            // The checksum of the whole record covers it too.
-            ENVELOPE_CRC => {}
+            // `read_mark` reads the former; the checksum of the whole record covers the envelope too.
+            DEATHS | IN_FLIGHT | ENVELOPE_CRC => {}
             CONTENT => self.content = Some(field.value),
             CONTENT_LENGTH => self.length = Some(field.number()?),
             CONTENT_CRC => self.crc = field.small()?,
@@ -372,7 +364,6 @@ impl<'a> Reader<'a> {
         };
         Ok(Accept {
             message: self.message,
-            mark: self.mark,
             content,
         })
     }

@@ -1,0 +1,1 @@
+//! What a failing, full or corrupting disk does to the spool.
