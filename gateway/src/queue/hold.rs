@@ -14,7 +14,8 @@ use posthouse_smtp::ReversePath;
 
 use super::{
     entry::{Entry, Now},
-    lane::{LaneId, Tally},
+    lane::LaneId,
+    tally::Tally,
 };
 use crate::{
     clock::Monotonic,

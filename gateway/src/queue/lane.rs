@@ -8,9 +8,11 @@ use std::{
     sync::Arc,
 };
 
-use posthouse_config::{Senders, reason::Reason, senders::Class};
-
-use super::entry::{Bond, Entry, Waiting};
+use super::{
+    entry::{Bond, Entry},
+    tally::Tally,
+    turns::Rank,
+};
 use crate::{mail::SenderIdentity, route::Way};
 
 /// The number of a lane; never used twice.
@@ -28,42 +30,6 @@ const LOOK_AHEAD: usize = 64;
 /// Entries staged for one target before the ready ones must wait for it: it is saturated anyway.
 const STAGED_MAXIMUM: usize = 1000;
 
-/// The order in which lanes are served: the sender's class, and reports last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Rank {
-    /// Somebody waits for it.
-    Interactive,
-    /// Most mail.
-    Normal,
-    /// Nobody waits for it.
-    Bulk,
-    /// Our own reports.
-    Reports,
-}
-
-/// The order of service and the rate of a sender's lanes.
-pub(crate) fn rank_and_rate(senders: &Senders, sender: &SenderIdentity) -> (Rank, Option<u32>) {
-    match sender {
-        SenderIdentity::Posthouse => (Rank::Reports, None),
-        SenderIdentity::Anonymous => (Rank::Normal, None),
-        SenderIdentity::Sender { namespace, name } => {
-            let found = senders
-                .senders
-                .iter()
-                .find(|sender| *sender.name == **name && *sender.namespace == **namespace);
-            let rank = match found.map(|sender| sender.class).unwrap_or_default() {
-                Class::Interactive => Rank::Interactive,
-                Class::Normal => Rank::Normal,
-                Class::Bulk => Rank::Bulk,
-            };
-            (
-                rank,
-                found.and_then(|sender| sender.limits.messages_per_minute),
-            )
-        }
-    }
-}
-
 /// Whether a target can take mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -73,56 +39,6 @@ pub(crate) enum Standing {
     Soon,
     /// Not for now.
     Away,
-}
-
-/// What a lane's entries add up to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    /// Messages, by [`Waiting`].
-    pub(crate) messages: [u64; 4],
-    /// Recipients, by [`Waiting`].
-    pub(crate) recipients: [u64; 4],
-    /// Messages held for a cause of their own.
-    pub(crate) held: BTreeMap<Reason, u64>,
-}
-
-impl Tally {
-    /// Adds an entry.
-    pub(crate) fn add(&mut self, entry: &Entry) {
-        self.change(entry, |figure, by| *figure += by);
-    }
-
-    /// Takes an entry away.
-    pub(crate) fn subtract(&mut self, entry: &Entry) {
-        self.change(entry, |figure, by| *figure = figure.saturating_sub(by));
-    }
-
-    /// Adds what other entries add up to.
-    pub(crate) fn merge(&mut self, other: &Self) {
-        let pairs = self.messages.iter_mut().chain(&mut self.recipients);
-        for (sum, more) in pairs.zip(other.messages.iter().chain(&other.recipients)) {
-            *sum += more;
-        }
-        for (reason, more) in &other.held {
-            *self.held.entry(*reason).or_default() += more;
-        }
-    }
-
-    fn change(&mut self, entry: &Entry, by: impl Fn(&mut u64, u64)) {
-        let index = entry.waiting as usize;
-        if let Some(recipients) = self.recipients.get_mut(index) {
-            by(recipients, entry.recipients());
-        }
-        if entry.is_extra() {
-            return;
-        }
-        if let Some(messages) = self.messages.get_mut(index) {
-            by(messages, 1);
-        }
-        if let (Waiting::Held, Some(reason)) = (entry.waiting, entry.reason()) {
-            by(self.held.entry(reason).or_default(), 1);
-        }
-    }
 }
 
 /// One lane.

@@ -25,9 +25,9 @@ use super::{
     deliver::UpstreamView,
     entry::{Entry, Names, Now, seconds},
     hold::{HoldSet, Holds},
-    lane::{Lane, LaneId, NEVER, Tick, rank_and_rate},
+    lane::{Lane, LaneId, NEVER, Tick},
     limits::Limits,
-    turns::Turns,
+    turns::{Turns, rank_and_rate},
     window::{Cached, Window},
 };
 use crate::{

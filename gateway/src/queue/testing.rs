@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -129,7 +129,7 @@ impl ScriptedDeliver {
 
     /// From now on answers so.
     pub(crate) fn answers(&self, script: impl FnMut(&Attempt) -> AttemptReport + Send + 'static) {
-        *self.script.lock().unwrap() = Box::new(script);
+        *self.script.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(script);
     }
 
     /// From now on an upstream is in this state.
@@ -163,7 +163,10 @@ impl ScriptedDeliver {
 
 impl Deliver for ScriptedDeliver {
     fn attempt(&self, attempt: Attempt) -> Pin<Box<dyn Future<Output = AttemptReport> + Send>> {
-        let report = (self.script.lock().unwrap())(&attempt);
+        // A script that panics is one of the tests.
+        let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
+        let report = script(&attempt);
+        drop(script);
         self.offered.send_modify(|offered| {
             offered.push((
                 attempt.upstream.to_string(),

@@ -1,3 +1,5 @@
+use posthouse_config::reason::Reason;
+
 use super::*;
 use crate::{
     mail::{Progress, QueueId, State},

@@ -19,7 +19,8 @@ use crate::{
         deliver::{UpstreamView, Upstreams},
         entry::{Entry, Now, Waiting},
         expiry::{Age, Evidence, is_over},
-        lane::{Lane, Standing, rank_and_rate},
+        lane::{Lane, Standing},
+        turns::rank_and_rate,
     },
     route::{Router, Way},
 };
