@@ -4,15 +4,17 @@
 //! Everything that happened since the last turn is taken together, then as much as possible is started; then it waits
 //! for the next thing to happen. It never waits for the spool or an upstream itself.
 
+mod failures;
 mod publish;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
 
-use posthouse_config::{Snapshot, status::FailureStatus};
+use failures::Failures;
+use posthouse_config::Snapshot;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
@@ -66,7 +68,7 @@ pub(super) struct Progress {
     /// Who waits for a job by hand.
     by_hand: HashMap<QueueId, oneshot::Sender<Result<(), Refusal>>>,
     clock: ClockGuard,
-    failures: BTreeMap<String, FailureStatus>,
+    failures: Failures,
     next_sweep: Monotonic,
     next_publish: Monotonic,
     is_dirty: bool,
@@ -82,7 +84,7 @@ impl Progress {
             poisoned,
             by_hand: HashMap::new(),
             clock: ClockGuard::new(now),
-            failures: BTreeMap::new(),
+            failures: Failures::default(),
             next_sweep: now.mono,
             next_publish: now.mono,
             is_dirty: true,
@@ -266,7 +268,9 @@ impl QueueTask {
             self.progress.clock.attempted();
         }
         if consequences.failures > 0 {
-            self.remember_failures(&message.sender, consequences.failures, now);
+            self.progress
+                .failures
+                .remember(&message.sender, consequences.failures, now.wall);
         }
         if let Some(report) = consequences.report {
             tracing::info!(queue_id = %report.message.id, original = %message.id, "report written");
@@ -295,10 +299,7 @@ impl QueueTask {
                 let now = Now::read(&*self.shared.clock);
                 self.take_in(now);
                 self.publish(now);
-                let _ = answer.send((
-                    self.figures(),
-                    self.progress.failures.values().cloned().collect(),
-                ));
+                let _ = answer.send((self.figures(), self.progress.failures.recent(now.wall)));
             }
             Command::List(answer) => {
                 let _ = answer.send(self.schedule.listing());

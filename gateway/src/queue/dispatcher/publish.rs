@@ -10,7 +10,6 @@ use posthouse_config::document::NO_UPSTREAM;
 
 use super::QueueTask;
 use crate::{
-    mail::SenderIdentity,
     metrics::QUEUE_STATES,
     queue::{Figures, entry::Now},
 };
@@ -21,26 +20,7 @@ const PUBLISH: Duration = Duration::from_secs(1);
 /// How often the figures are published while nothing changes but age.
 const PUBLISH_IDLE: Duration = Duration::from_secs(15);
 
-/// Senders whose failures are remembered for status.
-const FAILURES: usize = 500;
-
 impl QueueTask {
-    pub(super) fn remember_failures(&mut self, sender: &SenderIdentity, count: u64, now: Now) {
-        let name = sender.to_string();
-        let failures = &mut self.progress.failures;
-        if failures.len() >= FAILURES && !failures.contains_key(&name) {
-            let oldest = failures
-                .iter()
-                .min_by(|a, b| a.1.last_time.cmp(&b.1.last_time))
-                .map(|(name, _)| name.clone());
-            oldest.and_then(|oldest| failures.remove(&oldest));
-        }
-        let status = failures.entry(name.clone()).or_default();
-        status.sender = name;
-        status.count += count;
-        status.last_time = now.wall.to_string();
-    }
-
     pub(super) fn figures(&self) -> Figures {
         let mut figures = self.schedule.figures();
         figures.clock_jumped = self.progress.clock.has_jumped();
