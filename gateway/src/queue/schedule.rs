@@ -313,9 +313,9 @@ impl Schedule {
                 continue;
             };
             let message = entry.id();
-            self.left(message, id);
             if self.busy.contains_key(&message) {
                 // Another part of it is under way; what follows will find this part again.
+                self.left(message, id);
                 continue;
             }
             if entry.is_alone() {
@@ -325,6 +325,7 @@ impl Schedule {
                 }
                 self.alone = Some(message);
             }
+            self.left(message, id);
             let busy = Busy {
                 lane: id,
                 entry,

@@ -48,7 +48,12 @@ impl Schedule {
         if self.done(id).is_none() {
             return;
         }
-        for lane in self.split.remove(&id).unwrap_or_default() {
+        let parts = self.split.remove(&id).unwrap_or_default();
+        if !parts.is_empty() {
+            self.holds.extract(usize::MAX, |entry, _| entry.id() == id);
+            self.suspects.retain(|(_, entry)| entry.id() != id);
+        }
+        for lane in parts {
             if let Some(lane) = self.lanes.get_mut(&lane) {
                 lane.extract(usize::MAX, |entry| entry.id() == id);
             }
