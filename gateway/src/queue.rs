@@ -24,6 +24,7 @@ mod schedule;
 mod settle;
 mod shared;
 mod state;
+mod tally;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

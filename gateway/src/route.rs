@@ -75,7 +75,7 @@ impl Way {
     }
 }
 
-/// A well spread number from a queue id (the finaliser of SplitMix64). It only spreads; nothing depends on it being
+/// A well spread number from a queue id (the finaliser of `SplitMix64`). It only spreads; nothing depends on it being
 /// hard to guess.
 pub(crate) fn hash(id: QueueId) -> u64 {
     let mut x = id.sequence() ^ 0x9e37_79b9_7f4a_7c15;
@@ -254,9 +254,9 @@ routes:
 
     #[test]
     fn an_upstream_of_other_senders_is_not_eligible() {
-        let routes = "routes: [{ name: d, targets: [{ upstream: strict }] }]\n";
+        let only = "routes: [{ name: d, targets: [{ upstream: strict }] }]\n";
         let strict = "  - { name: strict, senders: [strict.example], transport: { smtp: { host: x.example, port: 25, tls: { mode: StartTls } } } }\n";
-        let router = Router::new(document(&["a"], strict, routes));
+        let router = Router::new(document(&["a"], strict, only));
         for (from, expected) in [("u@strict.example", 1), ("u@a.example", 0)] {
             let message = message(1, "a.b", from, &["x@c.example"]);
             assert_eq!(

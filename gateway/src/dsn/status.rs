@@ -162,23 +162,15 @@ fn xtext(encoded: &str) -> String {
     let mut out = Vec::with_capacity(encoded.len());
     let mut rest = encoded.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
-        let octet = (first == b'+')
-            .then(|| {
-                std::str::from_utf8(after.get(..2)?)
-                    .ok()
-                    .and_then(|hex| u8::from_str_radix(hex, 16).ok())
-            })
-            .flatten();
-        match octet {
-            Some(octet) => {
-                out.push(octet);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            None => {
-                out.push(first);
-                rest = after;
-            }
-        }
+        let hex = after
+            .get(..2)
+            .filter(|_| first == b'+')
+            .and_then(|hex| std::str::from_utf8(hex).ok());
+        let octet = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        out.push(octet.unwrap_or(first));
+        rest = after
+            .get(if octet.is_some() { 2 } else { 0 }..)
+            .unwrap_or_default();
     }
     String::from_utf8_lossy(&out).into_owned()
 }

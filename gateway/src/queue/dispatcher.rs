@@ -4,13 +4,17 @@
 //! Everything that happened since the last turn is taken together, then as much as possible is started; then it waits
 //! for the next thing to happen. It never waits for the spool or an upstream itself.
 
+mod failures;
+mod publish;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
 
-use posthouse_config::{Snapshot, document::NO_UPSTREAM, status::FailureStatus};
+use failures::Failures;
+use posthouse_config::Snapshot;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
@@ -24,8 +28,7 @@ use super::{
 };
 use crate::{
     clock::Monotonic,
-    mail::{Message, QueueId, SenderIdentity},
-    metrics::QUEUE_STATES,
+    mail::{Message, QueueId},
     route::Router,
     shutdown::Stage,
 };
@@ -42,14 +45,8 @@ const SWEEP: Duration = Duration::from_mins(1);
 /// Messages given up in one go.
 const SWEEP_LIMIT: usize = 256;
 
-/// How often the figures are published while something changes.
-const PUBLISH: Duration = Duration::from_secs(1);
-
-/// How often the figures are published while nothing changes but age.
-const PUBLISH_IDLE: Duration = Duration::from_secs(15);
-
-/// Senders whose failures are remembered for status.
-const FAILURES: usize = 500;
+/// How soon the search for old mail goes on when it found as much as it may.
+const SWEEP_ON: Duration = Duration::from_secs(1);
 
 /// The queue's task.
 pub struct QueueTask {
@@ -71,7 +68,7 @@ pub(super) struct Progress {
     /// Who waits for a job by hand.
     by_hand: HashMap<QueueId, oneshot::Sender<Result<(), Refusal>>>,
     clock: ClockGuard,
-    failures: BTreeMap<String, FailureStatus>,
+    failures: Failures,
     next_sweep: Monotonic,
     next_publish: Monotonic,
     is_dirty: bool,
@@ -87,7 +84,7 @@ impl Progress {
             poisoned,
             by_hand: HashMap::new(),
             clock: ClockGuard::new(now),
-            failures: BTreeMap::new(),
+            failures: Failures::default(),
             next_sweep: now.mono,
             next_publish: now.mono,
             is_dirty: true,
@@ -196,7 +193,7 @@ impl QueueTask {
         let retry = self.config.snapshot.document.retry.clone();
         let overdue = self.schedule.overdue(&retry, SWEEP_LIMIT, now);
         if overdue.len() == SWEEP_LIMIT {
-            self.progress.next_sweep = now.mono.plus(PUBLISH);
+            self.progress.next_sweep = now.mono.plus(SWEEP_ON);
         }
         for overdue in overdue {
             self.start(Work::Expire(overdue));
@@ -252,10 +249,10 @@ impl QueueTask {
             }
             End::Again(cached, not_before, consequences) => {
                 let message = Arc::clone(&cached.message);
-                self.schedule.again(cached, not_before, now);
+                self.schedule.again(&cached, not_before, now);
                 self.follow(&message, consequences, now);
             }
-            End::HeldBack(cached) => self.schedule.held_back(cached, now),
+            End::HeldBack(cached) => self.schedule.held_back(&cached, now),
             End::Later(at) => self.schedule.later(id, at),
             End::Lost => {
                 if let Some(sender) = self.schedule.lost(id) {
@@ -271,29 +268,15 @@ impl QueueTask {
             self.progress.clock.attempted();
         }
         if consequences.failures > 0 {
-            self.remember_failures(&message.sender, consequences.failures, now);
+            self.progress
+                .failures
+                .remember(&message.sender, consequences.failures, now.wall);
         }
         if let Some(report) = consequences.report {
             tracing::info!(queue_id = %report.message.id, original = %message.id, "report written");
             self.shared.inbox.count(&report.message.sender);
             self.schedule.admit(report, now);
         }
-    }
-
-    fn remember_failures(&mut self, sender: &SenderIdentity, count: u64, now: Now) {
-        let name = sender.to_string();
-        let failures = &mut self.progress.failures;
-        if failures.len() >= FAILURES && !failures.contains_key(&name) {
-            let oldest = failures
-                .iter()
-                .min_by(|a, b| a.1.last_time.cmp(&b.1.last_time))
-                .map(|(name, _)| name.clone());
-            oldest.and_then(|oldest| failures.remove(&oldest));
-        }
-        let status = failures.entry(name.clone()).or_default();
-        status.sender = name;
-        status.count += count;
-        status.last_time = now.wall.to_string();
     }
 
     fn reconfigure(&mut self, snapshot: Arc<Snapshot>, now: Now) {
@@ -316,10 +299,7 @@ impl QueueTask {
                 let now = Now::read(&*self.shared.clock);
                 self.take_in(now);
                 self.publish(now);
-                let _ = answer.send((
-                    self.figures(),
-                    self.progress.failures.values().cloned().collect(),
-                ));
+                let _ = answer.send((self.figures(), self.progress.failures.recent(now.wall)));
             }
             Command::List(answer) => {
                 let _ = answer.send(self.schedule.listing());
@@ -349,68 +329,6 @@ impl QueueTask {
         self.progress.by_hand.insert(id, answer);
         self.start(work);
     }
-
-    fn figures(&self) -> super::Figures {
-        let mut figures = self.schedule.figures();
-        figures.clock_jumped = self.progress.clock.has_jumped();
-        figures
-    }
-
-    /// Writes the figures to the metrics.
-    fn publish(&mut self, now: Now) {
-        let wait = if self.progress.is_dirty {
-            PUBLISH
-        } else {
-            PUBLISH_IDLE
-        };
-        self.progress.next_publish = now.mono.plus(wait);
-        self.progress.is_dirty = false;
-        let figures = self.figures();
-        let metrics = &self.shared.metrics;
-        for (state, count) in QUEUE_STATES.iter().zip(figures.by_state) {
-            metrics
-                .queue_messages
-                .with_label_values(&[state])
-                .set(gauge(count));
-        }
-        self.publish_recipients(&figures.recipients);
-        let metrics = &self.shared.metrics;
-        metrics.queue_bytes.set(gauge(figures.bytes));
-        let age = figures
-            .oldest
-            .map_or(0.0, |oldest| now.wall.since(oldest).as_secs_f64());
-        metrics.queue_oldest_message_age_seconds.set(age);
-    }
-
-    /// Writes the recipients of each upstream. What was shown for one upstream may be shown for another now, so all
-    /// are written; those that nobody names any more go.
-    fn publish_recipients(&mut self, recipients: &BTreeMap<Arc<str>, [u64; 5]>) {
-        let gauges = &self.shared.metrics.queue_recipients;
-        let document = &self.config.snapshot.document;
-        let mut named: BTreeSet<Arc<str>> = recipients.keys().cloned().collect();
-        named.extend(
-            document
-                .upstreams
-                .iter()
-                .map(|upstream| Arc::from(upstream.name.as_str())),
-        );
-        named.insert(NO_UPSTREAM.into());
-        for upstream in &named {
-            let counts = recipients.get(upstream).copied().unwrap_or_default();
-            for (state, count) in QUEUE_STATES.iter().zip(counts) {
-                gauges
-                    .with_label_values(&[upstream, *state])
-                    .set(gauge(count));
-            }
-        }
-        for upstream in self.progress.published.difference(&named) {
-            for state in QUEUE_STATES {
-                // It was published, so it is there.
-                let _ = gauges.remove_label_values(&[upstream, state]);
-            }
-        }
-        self.progress.published = named;
-    }
 }
 
 /// How a job by hand ended, for who asked for it.
@@ -420,10 +338,6 @@ fn answer_by_hand(end: &End) -> Result<(), Refusal> {
         End::Later(_) => Err(Refusal::Unreadable),
         End::Lost => Err(Refusal::NotFound),
     }
-}
-
-fn gauge(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// The upstreams whose part of the document, or one of whose files, is another now.

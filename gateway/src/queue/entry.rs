@@ -119,13 +119,14 @@ pub(crate) enum Due {
 impl Due {
     /// When a recipient that is not settled may be attempted again.
     pub(crate) fn of(progress: &Progress) -> Self {
-        match (progress.state, progress.next_attempt, progress.reason) {
-            (State::Pending, _, _) => Self::Now,
-            (_, Some(at), _) => Self::At(at),
-            // Its turn is the hold's to give, which catches it when it comes up.
-            (State::Held, None, Some(Reason::ReversePathRefused)) => Self::Now,
-            (State::Held, None, _) => Self::Never,
-            (_, None, _) => Self::Now,
+        match (progress.state, progress.next_attempt) {
+            (State::Pending, _) => Self::Now,
+            (_, Some(at)) => Self::At(at),
+            // The turn of a held reverse-path is the hold's to give, which catches it when it comes up.
+            (State::Held, None) if progress.reason != Some(Reason::ReversePathRefused) => {
+                Self::Never
+            }
+            (_, None) => Self::Now,
         }
     }
 

@@ -14,7 +14,8 @@ use posthouse_smtp::ReversePath;
 
 use super::{
     entry::{Entry, Now},
-    lane::{LaneId, Tally},
+    lane::LaneId,
+    tally::Tally,
 };
 use crate::{
     clock::Monotonic,
@@ -76,15 +77,18 @@ struct Hold {
     /// When the last refusal came.
     last_refusal: Option<Timestamp>,
     waiting: VecDeque<(LaneId, Entry)>,
+    tally: Tally,
 }
 
 /// All holds, and the entries that wait for them.
 #[derive(Debug, Default)]
 pub(crate) struct Holds {
     set: Arc<HoldSet>,
-    holds: HashMap<Key, Hold>,
+    by_key: HashMap<Key, Hold>,
     oldest: BTreeMap<u64, Key>,
     made: u64,
+    /// No probe is due before; `None` while nothing waits.
+    next_probe: Option<Monotonic>,
 }
 
 /// Entries that wait no longer, each with its lane.
@@ -96,11 +100,6 @@ impl Holds {
         Arc::clone(&self.set)
     }
 
-    /// Whether nothing is held.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.holds.is_empty()
-    }
-
     /// The upstream refused the reverse-path just now. Gives back what waited for a hold that is forgotten for it.
     pub(crate) fn refused(
         &mut self,
@@ -110,7 +109,7 @@ impl Holds {
     ) -> Released {
         let released = self.hold(upstream, reverse_path, now.mono.plus(PROBE_INTERVAL));
         if let Some(hold) = self
-            .holds
+            .by_key
             .get_mut(&(Arc::clone(upstream), reverse_path.clone()))
         {
             hold.last_refusal = Some(now.wall);
@@ -135,12 +134,12 @@ impl Holds {
         next_probe: Monotonic,
     ) -> Released {
         let key = (Arc::clone(upstream), reverse_path.clone());
-        if let Some(hold) = self.holds.get_mut(&key) {
+        if let Some(hold) = self.by_key.get_mut(&key) {
             hold.next_probe = hold.next_probe.max(next_probe);
             return Vec::new();
         }
         let mut released = Vec::new();
-        if self.holds.len() >= MAXIMUM
+        if self.by_key.len() >= MAXIMUM
             && let Some((_, oldest)) = self.oldest.pop_first()
         {
             released = self.remove(&oldest);
@@ -153,8 +152,9 @@ impl Holds {
             next_probe,
             last_refusal: None,
             waiting: VecDeque::new(),
+            tally: Tally::default(),
         };
-        self.holds.insert(key, hold);
+        self.by_key.insert(key, hold);
         released
     }
 
@@ -167,11 +167,16 @@ impl Holds {
         entry: Entry,
     ) -> Option<Entry> {
         match self
-            .holds
+            .by_key
             .get_mut(&(Arc::clone(upstream), reverse_path.clone()))
         {
             Some(hold) => {
+                hold.tally.add(&entry);
                 hold.waiting.push_back((lane, entry));
+                self.next_probe = Some(
+                    self.next_probe
+                        .map_or(hold.next_probe, |at| at.min(hold.next_probe)),
+                );
                 None
             }
             None => Some(entry),
@@ -180,7 +185,7 @@ impl Holds {
 
     /// The upstream took mail of the reverse-path, or a person says so: the hold ends.
     pub(crate) fn release(&mut self, upstream: &Arc<str>, reverse_path: &ReversePath) -> Released {
-        if self.holds.is_empty() {
+        if self.by_key.is_empty() {
             return Vec::new();
         }
         self.remove(&(Arc::clone(upstream), reverse_path.clone()))
@@ -189,7 +194,7 @@ impl Holds {
     /// Ends every hold at an upstream.
     pub(crate) fn release_upstream(&mut self, upstream: &str) -> Released {
         let keys: Vec<Key> = self
-            .holds
+            .by_key
             .keys()
             .filter(|(held, _)| &**held == upstream)
             .cloned()
@@ -199,9 +204,12 @@ impl Holds {
 
     /// Takes out everything that waits; the holds stay.
     pub(crate) fn take_waiting(&mut self) -> Released {
-        self.holds
+        self.by_key
             .values_mut()
-            .flat_map(|hold| std::mem::take(&mut hold.waiting))
+            .flat_map(|hold| {
+                hold.tally = Tally::default();
+                std::mem::take(&mut hold.waiting)
+            })
             .collect()
     }
 
@@ -209,7 +217,7 @@ impl Holds {
     pub(crate) fn release_of(&mut self, id: QueueId) -> Released {
         let waits = |hold: &Hold| hold.waiting.iter().any(|(_, entry)| entry.id() == id);
         let key = self
-            .holds
+            .by_key
             .iter()
             .find(|(_, hold)| waits(hold))
             .map(|(key, _)| key.clone());
@@ -217,7 +225,7 @@ impl Holds {
     }
 
     fn remove(&mut self, key: &Key) -> Released {
-        let Some(hold) = self.holds.remove(key) else {
+        let Some(hold) = self.by_key.remove(key) else {
             return Vec::new();
         };
         self.oldest.remove(&hold.number);
@@ -227,39 +235,46 @@ impl Holds {
 
     /// One entry of each hold whose probe is due. Holds without an entry stay due until one comes.
     pub(crate) fn probes(&mut self, now: Monotonic) -> Released {
-        let due = self
-            .holds
+        let mut probes = Vec::new();
+        if self.next_probe.is_none_or(|at| at > now) {
+            return probes;
+        }
+        for hold in self
+            .by_key
             .values_mut()
-            .filter(|hold| hold.next_probe <= now);
-        due.filter_map(|hold| {
-            let (lane, entry) = hold.waiting.pop_front()?;
-            hold.next_probe = now.plus(PROBE_INTERVAL);
-            Some((lane, entry.probe(true)))
-        })
-        .collect()
+            .filter(|hold| hold.next_probe <= now)
+        {
+            if let Some((lane, entry)) = hold.waiting.pop_front() {
+                hold.tally.subtract(&entry);
+                hold.next_probe = now.plus(PROBE_INTERVAL);
+                probes.push((lane, entry.probe(true)));
+            }
+        }
+        let waited_for = self.by_key.values().filter(|hold| !hold.waiting.is_empty());
+        self.next_probe = waited_for.map(|hold| hold.next_probe).min();
+        probes
     }
 
-    /// When the next probe is due of a hold that has something to probe with.
+    /// No probe is due before this moment; `None` while nothing waits.
     pub(crate) fn next_probe(&self) -> Option<Monotonic> {
-        let waited_for = self.holds.values().filter(|hold| !hold.waiting.is_empty());
-        waited_for.map(|hold| hold.next_probe).min()
+        self.next_probe
     }
 
     /// What waits, for each upstream.
     pub(crate) fn tallies(&self) -> BTreeMap<Arc<str>, Tally> {
         let mut tallies = BTreeMap::<_, Tally>::new();
-        for ((upstream, _), hold) in &self.holds {
-            let tally = tallies.entry(Arc::clone(upstream)).or_default();
-            for (_, entry) in &hold.waiting {
-                tally.add(entry);
-            }
+        for ((upstream, _), hold) in &self.by_key {
+            tallies
+                .entry(Arc::clone(upstream))
+                .or_default()
+                .merge(&hold.tally);
         }
         tallies
     }
 
     /// Every entry that waits, with its lane and the upstream it waits for.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&Arc<str>, LaneId, &Entry)> {
-        self.holds.iter().flat_map(|((upstream, _), hold)| {
+        self.by_key.iter().flat_map(|((upstream, _), hold)| {
             hold.waiting
                 .iter()
                 .map(move |(lane, entry)| (upstream, *lane, entry))
@@ -273,11 +288,12 @@ impl Holds {
         fits: impl Fn(&Entry, Option<Timestamp>) -> bool,
     ) -> Released {
         let mut taken = Vec::new();
-        for hold in self.holds.values_mut() {
+        for hold in self.by_key.values_mut() {
             let last_refusal = hold.last_refusal;
             hold.waiting.retain(|(lane, entry)| {
                 let take = taken.len() < limit && fits(entry, last_refusal);
                 if take {
+                    hold.tally.subtract(entry);
                     taken.push((*lane, *entry));
                 }
                 !take

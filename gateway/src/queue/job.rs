@@ -4,26 +4,24 @@
 //! schedule. The other jobs (giving up by age, by hand, or just looking where a message belongs) go the same way
 //! without an attempt. A job that panics ends itself alone: its message is tried again a minute later.
 
+mod attempt;
+mod change;
+
 use std::{sync::Arc, time::Duration};
 
-use posthouse_config::reason::Reason;
-
 use super::{
-    deliver::{Attempt, AttemptReport, Verdict},
-    entry::Now,
-    expiry::{self, Age, Evidence},
-    plan::{Plan, plan},
+    expiry::{self, Age},
     schedule::{Overdue, Taken},
-    settle::{self, Settled},
+    settle::Settled,
     shared::{Config, Shared},
-    state::{self, Event as Change, Policy},
+    state::{Event as Change, Policy},
     window::Cached,
 };
 use crate::{
     clock::Monotonic,
-    mail::{Content, Message, Outcome, Progress, QueueId, Queued, State, Timestamp},
-    route::{Way, hash},
-    spool::{ReadError, StoreError, Stored},
+    mail::{Content, Message, Progress, QueueId, Queued},
+    route::hash,
+    spool::{ReadError, Stored},
 };
 
 /// How long a message rests that could not be read, or whose job broke.
@@ -156,219 +154,15 @@ pub(crate) async fn run(shared: Arc<Shared>, config: Arc<Config>, work: Work) {
     let end = match work {
         Work::Attempt(upstream, taken) => {
             ending.upstream = Some(Arc::clone(&upstream));
-            attempt(&mut ending, &config, &upstream, *taken).await
+            attempt::attempt(&mut ending, &config, &upstream, *taken).await
         }
         Work::Sort(id) => look(&shared, id).await,
-        Work::Expire(overdue) => expire(&shared, &config, overdue).await,
-        Work::Poison(id) => change_all(&shared, &config, id, &Change::Poisoned).await,
-        Work::Retry(id) => change_all(&shared, &config, id, &Change::Retried).await,
-        Work::Cancel(id) => change_all(&shared, &config, id, &Change::Cancelled).await,
+        Work::Expire(overdue) => change::expire(&shared, &config, overdue).await,
+        Work::Poison(id) => change::change_all(&shared, &config, id, &Change::Poisoned).await,
+        Work::Retry(id) => change::change_all(&shared, &config, id, &Change::Retried).await,
+        Work::Cancel(id) => change::change_all(&shared, &config, id, &Change::Cancelled).await,
     };
     ending.tell(end);
-}
-
-async fn attempt(
-    ending: &mut Ending<'_>,
-    config: &Config,
-    upstream: &Arc<str>,
-    taken: Taken,
-) -> End {
-    let shared = ending.shared;
-    let (message, content) = match taken.cached {
-        Some(Cached {
-            message,
-            content: Some(content),
-        }) => (message, content),
-        _ => match read(shared, taken.id).await {
-            Ok(Stored { message, content }) => (message, content),
-            Err(end) => return end,
-        },
-    };
-    let started = Now::read(&*shared.clock);
-    let is_probe = taken.entry.is_probe();
-    let planned = plan(
-        &message,
-        upstream,
-        &taken.way,
-        &config.router,
-        &shared.holds,
-        is_probe,
-        started.wall,
-    );
-    let (recipients, way, first_priority) = match planned {
-        Plan::Offer {
-            recipients,
-            way,
-            first_priority,
-        } => (recipients, way, first_priority),
-        Plan::HeldBack => {
-            return End::HeldBack(Cached {
-                message,
-                content: None,
-            });
-        }
-        Plan::Elsewhere => {
-            return again(
-                message,
-                Some(content),
-                started.mono,
-                Consequences::default(),
-            );
-        }
-        Plan::NotNow => {
-            return again(
-                message,
-                Some(content),
-                started.mono.plus(BREATH),
-                Consequences::default(),
-            );
-        }
-    };
-    shared.spool.begin(taken.id);
-    let attempt = Attempt {
-        upstream: Arc::clone(upstream),
-        message: Arc::clone(&message),
-        content: content.clone(),
-        recipients,
-        eligible: Arc::clone(&way.names),
-        first_priority,
-        shutdown: shared.shutdown.clone(),
-    };
-    let report = shared.deliver.attempt(attempt).await;
-    ending.free();
-    outcome(ending, config, upstream, message, content, report, started).await
-}
-
-/// Writes what an attempt brought, and says what is left to do.
-async fn outcome(
-    ending: &Ending<'_>,
-    config: &Config,
-    upstream: &Arc<str>,
-    message: Arc<Message>,
-    content: Content,
-    report: AttemptReport,
-    started: Now,
-) -> End {
-    let shared = ending.shared;
-    let now = Now::read(&*shared.clock);
-    let mut offered = false;
-    let mut relayed = false;
-    let mut outcomes = Vec::with_capacity(report.verdicts.len());
-    let first = report.verdicts.first().map_or(0, |(position, _)| *position);
-    for (position, verdict) in report.verdicts {
-        offered |= !matches!(verdict, Verdict::NotOffered(_));
-        relayed |= matches!(verdict, Verdict::Relayed(_));
-        let verdict = if report.hold_reverse_path {
-            blame_reverse_path(verdict)
-        } else {
-            verdict
-        };
-        if let Some(outcome) = judged(
-            &message,
-            position,
-            upstream,
-            verdict,
-            config,
-            started.wall,
-            now.wall,
-        ) {
-            outcomes.push(outcome);
-        }
-    }
-    if outcomes.is_empty() {
-        // Else the spool would take it for in flight at the next death.
-        outcomes.extend(unchanged(&message, first));
-    }
-    let settled = settle::settle(shared, config, &message, &content, outcomes, now.wall).await;
-    let Ok(settled) = settled else {
-        return End::Later(now.mono.plus(REST));
-    };
-    if report.hold_reverse_path || relayed {
-        let (upstream, message) = (Arc::clone(upstream), Arc::clone(&message));
-        ending.send(Event::ReversePath {
-            upstream,
-            message,
-            refused: report.hold_reverse_path,
-        });
-    }
-    let not_before = if offered {
-        now.mono
-    } else {
-        now.mono.plus(BREATH)
-    };
-    ended(settled, Some(content), not_before, offered)
-}
-
-/// The outcome of an attempt that changed nothing.
-fn unchanged(message: &Message, position: u32) -> Option<Outcome> {
-    let recipient = message.recipients.get(usize::try_from(position).ok()?)?;
-    Some(Outcome {
-        recipient: position,
-        progress: recipient.progress.clone(),
-    })
-}
-
-/// The recipients of a message whose reverse-path is now held are held with it, so that a restart finds the hold.
-fn blame_reverse_path(verdict: Verdict) -> Verdict {
-    match verdict {
-        Verdict::Deferred {
-            evidence,
-            wait,
-            refused,
-            lost,
-            reason: _,
-        } => Verdict::Deferred {
-            reason: Reason::ReversePathRefused,
-            evidence,
-            wait,
-            refused,
-            lost,
-        },
-        other => other,
-    }
-}
-
-/// The outcome of one recipient; `None` if nothing changed.
-fn judged(
-    message: &Message,
-    position: u32,
-    upstream: &str,
-    verdict: Verdict,
-    config: &Config,
-    started: Timestamp,
-    now: Timestamp,
-) -> Option<Outcome> {
-    if matches!(verdict, Verdict::NotOffered(_)) {
-        return None;
-    }
-    let before = message
-        .recipients
-        .get(usize::try_from(position).ok()?)?
-        .progress
-        .clone();
-    let policy = policy(message, &before, config);
-    let mut progress = state::next(
-        before,
-        Change::Attempted { upstream, verdict },
-        now,
-        &policy,
-    );
-    let age = if progress.state == State::Held {
-        Age::Held
-    } else {
-        Age::Deferred
-    };
-    let retry = &config.snapshot.document.retry;
-    let stopped = progress.state == State::Pending;
-    if !stopped && expiry::expires(message.accepted, message.expiry_seconds, age, retry) <= started
-    {
-        // The attempt was made after its time, and in vain.
-        progress = state::next(progress, Change::Expired, now, &policy);
-    }
-    Some(Outcome {
-        recipient: position,
-        progress,
-    })
 }
 
 fn policy(message: &Message, progress: &Progress, config: &Config) -> Policy {
@@ -397,85 +191,6 @@ async fn look(shared: &Shared, id: QueueId) -> End {
             Consequences::default(),
         ),
         Err(end) => end,
-    }
-}
-
-async fn expire(shared: &Shared, config: &Config, overdue: Overdue) -> End {
-    let now = shared.clock.wall();
-    let is_over = |message: &Message, position: u32, progress: &Progress| {
-        let evidence = evidence(message, position, progress, &overdue, config);
-        let retry = &config.snapshot.document.retry;
-        expiry::is_over(
-            message.accepted,
-            message.expiry_seconds,
-            evidence,
-            retry,
-            now,
-        )
-    };
-    change(shared, config, overdue.id, &Change::Expired, is_over).await
-}
-
-/// What is known about one recipient of a message that may be given up.
-fn evidence(
-    message: &Message,
-    position: u32,
-    progress: &Progress,
-    overdue: &Overdue,
-    config: &Config,
-) -> Evidence {
-    match (progress.state, progress.reason) {
-        (State::Held, Some(Reason::Poison | Reason::Unconfirmed)) => Evidence::Hopeless(Age::Held),
-        (State::Unconfirmed, _) => Evidence::Hopeless(Age::Deferred),
-        _ => {
-            let recipient = usize::try_from(position)
-                .ok()
-                .and_then(|i| message.recipients.get(i));
-            let same = |way: Arc<Way>| way == overdue.way;
-            if recipient.is_some_and(|recipient| same(config.router.way(message, recipient))) {
-                overdue.evidence
-            } else {
-                Evidence::Attempt
-            }
-        }
-    }
-}
-
-async fn change_all(shared: &Shared, config: &Config, id: QueueId, event: &Change<'_>) -> End {
-    change(shared, config, id, event, |_, _, _| true).await
-}
-
-/// Applies an event to the unsettled recipients that fit.
-async fn change(
-    shared: &Shared,
-    config: &Config,
-    id: QueueId,
-    event: &Change<'_>,
-    fits: impl Fn(&Message, u32, &Progress) -> bool,
-) -> End {
-    let Stored { message, content } = match read(shared, id).await {
-        Ok(stored) => stored,
-        Err(end) => return end,
-    };
-    let now = Now::read(&*shared.clock);
-    let mut outcomes = Vec::new();
-    for (position, recipient) in (0..).zip(&message.recipients) {
-        let before = &recipient.progress;
-        if !before.state.is_final() && fits(&message, position, before) {
-            let policy = policy(&message, before, config);
-            let progress = state::next(before.clone(), event.clone(), now.wall, &policy);
-            outcomes.push(Outcome {
-                recipient: position,
-                progress,
-            });
-        }
-    }
-    if outcomes.is_empty() {
-        return again(message, Some(content), now.mono, Consequences::default());
-    }
-    match settle::settle(shared, config, &message, &content, outcomes, now.wall).await {
-        Ok(settled) => ended(settled, Some(content), now.mono, false),
-        Err(StoreError::Full | StoreError::Failed) => End::Later(now.mono.plus(REST)),
     }
 }
 

@@ -8,9 +8,11 @@ use std::{
     sync::Arc,
 };
 
-use posthouse_config::reason::Reason;
-
-use super::entry::{Bond, Entry, Waiting};
+use super::{
+    entry::{Bond, Entry},
+    tally::Tally,
+    turns::Rank,
+};
 use crate::{mail::SenderIdentity, route::Way};
 
 /// The number of a lane; never used twice.
@@ -28,19 +30,6 @@ const LOOK_AHEAD: usize = 64;
 /// Entries staged for one target before the ready ones must wait for it: it is saturated anyway.
 const STAGED_MAXIMUM: usize = 1000;
 
-/// The order in which lanes are served: the sender's class, and reports last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Rank {
-    /// Somebody waits for it.
-    Interactive,
-    /// Most mail.
-    Normal,
-    /// Nobody waits for it.
-    Bulk,
-    /// Our own reports.
-    Reports,
-}
-
 /// Whether a target can take mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -50,45 +39,6 @@ pub(crate) enum Standing {
     Soon,
     /// Not for now.
     Away,
-}
-
-/// What a lane's entries add up to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    /// Messages, by [`Waiting`].
-    pub(crate) messages: [u64; 4],
-    /// Recipients, by [`Waiting`].
-    pub(crate) recipients: [u64; 4],
-    /// Messages held for a cause of their own.
-    pub(crate) held: BTreeMap<Reason, u64>,
-}
-
-impl Tally {
-    /// Adds an entry.
-    pub(crate) fn add(&mut self, entry: &Entry) {
-        self.change(entry, |figure, by| *figure += by);
-    }
-
-    /// Takes an entry away.
-    pub(crate) fn subtract(&mut self, entry: &Entry) {
-        self.change(entry, |figure, by| *figure = figure.saturating_sub(by));
-    }
-
-    fn change(&mut self, entry: &Entry, by: impl Fn(&mut u64, u64)) {
-        let index = entry.waiting as usize;
-        if let Some(recipients) = self.recipients.get_mut(index) {
-            by(recipients, entry.recipients());
-        }
-        if entry.is_extra() {
-            return;
-        }
-        if let Some(messages) = self.messages.get_mut(index) {
-            by(messages, 1);
-        }
-        if let (Waiting::Held, Some(reason)) = (entry.waiting, entry.reason()) {
-            by(self.held.entry(reason).or_default(), 1);
-        }
-    }
 }
 
 /// One lane.

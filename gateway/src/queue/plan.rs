@@ -56,7 +56,7 @@ pub(crate) fn plan(
         if !Arc::ptr_eq(&own, lane) && own != *lane {
             continue;
         }
-        if Due::of(progress).is_reached(now) && allows(progress, upstream) {
+        if Due::of(progress).is_reached(now) && allows(progress, upstream, &own) {
             recipients.push(position);
         }
         way = Some(own);
@@ -73,9 +73,13 @@ pub(crate) fn plan(
     }
 }
 
-/// Whether a recipient may be offered there: what is unconfirmed goes to nobody else for a while.
-fn allows(progress: &Progress, upstream: &str) -> bool {
-    Bond::of(progress) != Bond::Only || progress.upstream.as_deref() == Some(upstream)
+/// Whether a recipient may be offered there: what is unconfirmed goes to nobody else for a while, unless the document
+/// no longer lets it go where it was.
+fn allows(progress: &Progress, upstream: &str, way: &Way) -> bool {
+    let last = progress.upstream.as_deref();
+    Bond::of(progress) != Bond::Only
+        || last == Some(upstream)
+        || last.is_none_or(|last| way.position(last).is_none())
 }
 
 #[cfg(test)]
@@ -141,6 +145,13 @@ mod tests {
         assert_eq!(offered(&message, "a", START), Some(vec![0]));
         message.recipients[0].progress.unconfirmed = 2;
         assert_eq!(offered(&message, "b", START), Some(vec![0]));
+        message.recipients[0].progress.unconfirmed = 1;
+        message.recipients[0].progress.upstream = Some("removed".into());
+        assert_eq!(
+            offered(&message, "b", START),
+            Some(vec![0]),
+            "the document has it no more"
+        );
     }
 
     #[test]

@@ -6,7 +6,9 @@
 //! changes, once a minute, and by hand.
 
 mod change;
-pub mod figures;
+mod due;
+mod ends;
+pub(crate) mod figures;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -17,13 +19,15 @@ use posthouse_config::{Senders, reason::Reason};
 
 pub(crate) use change::Overdue;
 
+use due::{due_tick, moment, tick_of};
+
 use super::{
     deliver::UpstreamView,
-    entry::{Bond, Due, Entry, Names, Now, seconds},
+    entry::{Entry, Names, Now, seconds},
     hold::{HoldSet, Holds},
-    lane::{Lane, LaneId, NEVER, Rank, Standing, Tick},
+    lane::{Lane, LaneId, NEVER, Tick},
     limits::Limits,
-    turns::Turns,
+    turns::{Turns, rank_and_rate},
     window::{Cached, Window},
 };
 use crate::{
@@ -34,12 +38,6 @@ use crate::{
 
 /// From so many unclean deaths with it in flight, a message is attempted alone.
 pub(crate) const SUSPECT_DEATHS: u8 = 2;
-
-/// How long a tick is.
-const TICK_MILLIS: u64 = 100;
-
-/// Waits longer than this are rounded up to whole seconds, so that there are few distinct times.
-const FINE_TICKS: Tick = 600;
 
 /// What is known of one upstream.
 #[derive(Debug, Default)]
@@ -146,15 +144,11 @@ impl Schedule {
         *self.ages.entry(seconds(message.accepted)).or_default() += 1;
         self.rebuild_holds(&message, now);
         let alone = queued.deaths >= SUSPECT_DEATHS;
-        self.enter(
-            Cached {
-                message,
-                content: queued.content,
-            },
-            alone,
-            now.mono,
-            now,
-        );
+        let cached = Cached {
+            message,
+            content: queued.content,
+        };
+        self.enter(&cached, alone, now.mono, now);
     }
 
     fn rebuild_holds(&mut self, message: &Message, now: Now) {
@@ -178,7 +172,7 @@ impl Schedule {
 
     /// Gives the unsettled recipients of a message their entries, in those lanes where it has none; none is due
     /// before `not_before`.
-    fn enter(&mut self, cached: Cached, alone: bool, not_before: Monotonic, now: Now) {
+    fn enter(&mut self, cached: &Cached, alone: bool, not_before: Monotonic, now: Now) {
         let message = Arc::clone(&cached.message);
         let ways = self.ways(&message);
         let several = ways.len() > 1;
@@ -319,9 +313,9 @@ impl Schedule {
                 continue;
             };
             let message = entry.id();
-            self.left(message, id);
             if self.busy.contains_key(&message) {
                 // Another part of it is under way; what follows will find this part again.
+                self.left(message, id);
                 continue;
             }
             if entry.is_alone() {
@@ -331,6 +325,7 @@ impl Schedule {
                 }
                 self.alone = Some(message);
             }
+            self.left(message, id);
             let busy = Busy {
                 lane: id,
                 entry,
@@ -385,136 +380,6 @@ impl Schedule {
         }
     }
 
-    /// An attempt at an upstream is over, whatever it brought.
-    pub(crate) fn freed(&mut self, upstream: &str) {
-        if let Some(port) = self.ports.get_mut(upstream) {
-            port.in_flight = port.in_flight.saturating_sub(1);
-        }
-    }
-
-    /// A busy message is settled: nothing of it is left to do.
-    pub(crate) fn settled(&mut self, message: &Message) {
-        self.gone(message.id, seconds(message.accepted), message.facts.length);
-    }
-
-    /// A busy message could not be found again; the little that is known of it goes. Gives back whose it was.
-    pub(crate) fn lost(&mut self, id: QueueId) -> Option<SenderIdentity> {
-        let busy = self.busy.get(&id)?;
-        let (accepted, lane) = (seconds(busy.entry.accepted()), busy.lane);
-        self.gone(id, accepted, 0);
-        self.lanes.get(&lane).map(|lane| lane.sender.clone())
-    }
-
-    /// Whether a job has a message.
-    pub(crate) fn is_busy(&self, id: QueueId) -> bool {
-        self.busy.contains_key(&id)
-    }
-
-    /// Jobs under way that are no attempts.
-    pub(crate) fn readers(&self) -> usize {
-        self.readers
-    }
-
-    fn gone(&mut self, id: QueueId, accepted: u32, bytes: u64) {
-        if self.done(id).is_none() {
-            return;
-        }
-        for lane in self.split.remove(&id).unwrap_or_default() {
-            if let Some(lane) = self.lanes.get_mut(&lane) {
-                lane.extract(usize::MAX, |entry| entry.id() == id);
-            }
-        }
-        self.total = self.total.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(bytes);
-        if let Some(count) = self.ages.get_mut(&accepted) {
-            *count -= 1;
-            if *count == 0 {
-                self.ages.remove(&accepted);
-            }
-        }
-    }
-
-    /// A busy message has more to do, by what it has become.
-    pub(crate) fn again(&mut self, cached: Cached, not_before: Monotonic, now: Now) {
-        if let Some(busy) = self.done(cached.message.id) {
-            self.enter(cached, busy.entry.is_alone(), not_before, now);
-        }
-    }
-
-    /// A busy message could not be read now; its entry waits as it was.
-    pub(crate) fn later(&mut self, id: QueueId, at: Monotonic) {
-        if let Some(busy) = self.done(id) {
-            if let Some(lanes) = self.split.get_mut(&id) {
-                lanes.push(busy.lane);
-            }
-            self.push(busy.lane, busy.entry, Some(tick_of(at)));
-        }
-    }
-
-    /// A busy message was not offered, since its reverse-path is held at the upstream: another target, or the hold.
-    pub(crate) fn held_back(&mut self, cached: Cached, now: Now) {
-        let Some(busy) = self.done(cached.message.id) else {
-            return;
-        };
-        let Some(upstream) = busy.upstream.clone() else {
-            return self.enter(cached, busy.entry.is_alone(), now.mono, now);
-        };
-        let message = &cached.message;
-        if let Some(lanes) = self.split.get_mut(&message.id) {
-            lanes.push(busy.lane);
-        }
-        let entry = busy.entry.shunning(self.names.number(&upstream));
-        let elsewhere = self.lanes.get(&busy.lane).and_then(|lane| {
-            // What may go nowhere else waits here.
-            let target = lane
-                .choose(&entry)
-                .filter(|_| busy.entry.bond != Bond::Only)?;
-            let name = lane.way.names.get(target)?;
-            let free = !self.holds.set().contains(name, &message.reverse_path);
-            (free && lane.standing(target) == Standing::Able).then_some(())
-        });
-        if elsewhere.is_some() {
-            self.push(busy.lane, entry, None);
-        } else if let Some(entry) = self.holds.wait(
-            &upstream,
-            &message.reverse_path,
-            busy.lane,
-            busy.entry.probe(false),
-        ) {
-            self.push(busy.lane, entry, None);
-        }
-    }
-
-    /// Ends a job: the message is not busy any more, and other suspects may have their turn.
-    fn done(&mut self, id: QueueId) -> Option<Busy> {
-        let busy = self.busy.remove(&id)?;
-        if busy.upstream.is_none() {
-            self.readers = self.readers.saturating_sub(1);
-        }
-        if self.alone == Some(id) {
-            self.alone = None;
-            let suspects = std::mem::take(&mut self.suspects);
-            self.readmit(suspects);
-        }
-        Some(busy)
-    }
-
-    /// The upstream refused this reverse-path, or took mail of it.
-    pub(crate) fn reverse_path(
-        &mut self,
-        upstream: &Arc<str>,
-        message: &Message,
-        refused: bool,
-        now: Now,
-    ) {
-        let released = if refused {
-            self.holds.refused(upstream, &message.reverse_path, now)
-        } else {
-            self.holds.release(upstream, &message.reverse_path)
-        };
-        self.readmit(released);
-    }
-
     /// What the passing of time makes ready.
     pub(crate) fn advance(&mut self, now: Now) {
         let tick = tick_of(now.mono);
@@ -538,59 +403,7 @@ impl Schedule {
 
     /// When time will next make something ready.
     pub(crate) fn next_wake(&self) -> Option<Monotonic> {
-        let timer = self.timers.first().map(|(tick, _)| {
-            Monotonic::default().plus(std::time::Duration::from_millis(
-                tick.saturating_mul(TICK_MILLIS),
-            ))
-        });
+        let timer = self.timers.first().map(|(tick, _)| moment(*tick));
         timer.into_iter().chain(self.holds.next_probe()).min()
     }
 }
-
-/// The order of service and the rate of a sender's lanes.
-fn rank_and_rate(senders: &Senders, sender: &SenderIdentity) -> (Rank, Option<u32>) {
-    use posthouse_config::senders::Class;
-    match sender {
-        SenderIdentity::Posthouse => (Rank::Reports, None),
-        SenderIdentity::Anonymous => (Rank::Normal, None),
-        SenderIdentity::Sender { namespace, name } => {
-            let found = senders
-                .senders
-                .iter()
-                .find(|sender| *sender.name == **name && *sender.namespace == **namespace);
-            let rank = match found.map(|sender| sender.class).unwrap_or_default() {
-                Class::Interactive => Rank::Interactive,
-                Class::Normal => Rank::Normal,
-                Class::Bulk => Rank::Bulk,
-            };
-            (
-                rank,
-                found.and_then(|sender| sender.limits.messages_per_minute),
-            )
-        }
-    }
-}
-
-/// The tick of a moment, rounded down.
-fn tick_of(at: Monotonic) -> Tick {
-    Tick::try_from(at.since(Monotonic::default()).as_millis()).unwrap_or(Tick::MAX) / TICK_MILLIS
-}
-
-/// The tick from which on something is due, rounded up; `None` if it is due now.
-fn due_tick(due: Due, not_before: Monotonic, now: Now) -> Option<Tick> {
-    let wait = match due {
-        Due::Never => return Some(NEVER),
-        Due::Now => std::time::Duration::ZERO,
-        Due::At(at) => at.since(now.wall),
-    };
-    let at = now.mono.plus(wait).max(not_before);
-    if at <= now.mono {
-        return None;
-    }
-    let tick = tick_of(at) + 1;
-    let fine = tick.saturating_sub(tick_of(now.mono)) <= FINE_TICKS;
-    Some(if fine { tick } else { tick.div_ceil(10) * 10 })
-}
-
-#[cfg(test)]
-mod tests;

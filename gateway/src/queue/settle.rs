@@ -19,6 +19,7 @@ use crate::{
         Content, Kind, Message, Outcome, Progress, QueueId, Queued, Recipient, SenderIdentity,
         State, Timestamp,
     },
+    shutdown::Stage,
     spool::{Settlement, StoreError},
 };
 
@@ -41,7 +42,7 @@ pub(crate) struct Settled {
 /// Writes outcomes of recipients.
 ///
 /// # Errors
-/// `Failed` only: the process is about to end. A full disk is waited for.
+/// The spool has failed, or the disk is full to the gateway's end; until then room is waited for.
 pub(crate) async fn settle(
     shared: &Shared,
     config: &Config,
@@ -60,9 +61,9 @@ pub(crate) async fn settle(
     // Nobody looks at a message that is over, unless to report on it.
     if !finished || !over.is_empty() {
         let changed = Arc::make_mut(&mut after);
-        outcomes
-            .iter()
-            .for_each(|outcome| changed.apply(outcome.clone()));
+        for outcome in &outcomes {
+            changed.apply(outcome.clone());
+        }
     }
     let report = report(config, &after, content, &over, now).await;
     let reported = report.is_some();
@@ -119,9 +120,18 @@ async fn store(
             report: report.clone(),
         };
         match shared.spool.settle(settlement).await {
-            Err(StoreError::Full) => shared.clock.sleep(FULL_WAIT).await,
+            Err(StoreError::Full) => room(shared).await?,
             other => return other,
         }
+    }
+}
+
+/// Waits for room; not beyond the gateway's end.
+async fn room(shared: &Shared) -> Result<(), StoreError> {
+    let mut shutdown = shared.shutdown.clone();
+    tokio::select! {
+        () = shared.clock.sleep(FULL_WAIT) => Ok(()),
+        () = shutdown.reached(Stage::Aborting) => Err(StoreError::Full),
     }
 }
 

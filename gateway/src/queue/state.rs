@@ -137,9 +137,9 @@ fn attempted(
     policy: &Policy,
 ) -> Progress {
     match verdict {
-        Verdict::Relayed(evidence) => offered(progress, upstream, evidence, State::Relayed, None),
+        Verdict::Relayed(evidence) => offered(&progress, upstream, evidence, State::Relayed, None),
         Verdict::Failed(reason, evidence) => {
-            offered(progress, upstream, evidence, State::Failed, Some(reason))
+            offered(&progress, upstream, evidence, State::Failed, Some(reason))
         }
         // The stop was ours: it costs the recipient nothing.
         Verdict::Deferred {
@@ -158,7 +158,7 @@ fn attempted(
             refused,
             lost,
         } => {
-            let mut after = offered(progress, upstream, evidence, State::Deferred, Some(reason));
+            let mut after = offered(&progress, upstream, evidence, State::Deferred, Some(reason));
             after.refusals = after.refusals.saturating_add(refused.into());
             after.lost = after.lost.saturating_add(lost.into());
             if refused {
@@ -172,14 +172,14 @@ fn attempted(
             }
             after
         }
-        Verdict::Held(reason, evidence) => held(progress, upstream, reason, evidence, now),
+        Verdict::Held(reason, evidence) => held(&progress, upstream, reason, evidence, now),
         Verdict::Unconfirmed(evidence) => {
             let reason = Reason::Unconfirmed;
             if progress.unconfirmed + 1 >= UNCONFIRMED_MAXIMUM {
-                return held(progress, upstream, reason, evidence, now);
+                return held(&progress, upstream, reason, evidence, now);
             }
             let mut after = offered(
-                progress,
+                &progress,
                 upstream,
                 evidence,
                 State::Unconfirmed,
@@ -190,7 +190,7 @@ fn attempted(
             after
         }
         Verdict::Unsuitable(reason, evidence) => {
-            let mut after = offered(progress, upstream, evidence, State::Deferred, Some(reason));
+            let mut after = offered(&progress, upstream, evidence, State::Deferred, Some(reason));
             // Another target may have it at once; when that one lacks it too, time must pass.
             after.next_attempt = Some(if after.attempts == 1 {
                 now
@@ -204,7 +204,7 @@ fn attempted(
 }
 
 fn held(
-    progress: Progress,
+    progress: &Progress,
     upstream: &str,
     reason: Reason,
     evidence: Evidence,
@@ -246,7 +246,7 @@ fn held(
 
 /// What every attempt that offered the recipient leaves behind.
 fn offered(
-    progress: Progress,
+    progress: &Progress,
     upstream: &str,
     evidence: Evidence,
     state: State,
@@ -260,7 +260,7 @@ fn offered(
         reply: Some(evidence.reply),
         attempts: progress.attempts.saturating_add(1),
         next_attempt: None,
-        ..progress
+        ..*progress
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -35,10 +35,8 @@ use crate::{
 
 /// A document with these upstreams, some YAML list items of further ones, and routes (empty: everything to all).
 pub(crate) fn document(upstreams: &[&str], more: &str, routes: &str) -> Arc<Document> {
-    let list: String = upstreams
-        .iter()
-        .map(|name| format!("  - {{ name: {name}, transport: {{ smtp: {{ host: {name}.example, port: 465, tls: {{ mode: Implicit }} }} }} }}\n"))
-        .collect();
+    let list: Vec<String> = upstreams.iter().map(|name| format!("  - {{ name: {name}, transport: {{ smtp: {{ host: {name}.example, port: 465, tls: {{ mode: Implicit }} }} }} }}\n")).collect();
+    let list = list.concat();
     let targets: Vec<String> = upstreams
         .iter()
         .map(|name| format!("{{ upstream: {name} }}"))
@@ -131,7 +129,7 @@ impl ScriptedDeliver {
 
     /// From now on answers so.
     pub(crate) fn answers(&self, script: impl FnMut(&Attempt) -> AttemptReport + Send + 'static) {
-        *self.script.lock().unwrap() = Box::new(script);
+        *self.script.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(script);
     }
 
     /// From now on an upstream is in this state.
@@ -165,7 +163,10 @@ impl ScriptedDeliver {
 
 impl Deliver for ScriptedDeliver {
     fn attempt(&self, attempt: Attempt) -> Pin<Box<dyn Future<Output = AttemptReport> + Send>> {
-        let report = (self.script.lock().unwrap())(&attempt);
+        // A script that panics is one of the tests.
+        let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
+        let report = script(&attempt);
+        drop(script);
         self.offered.send_modify(|offered| {
             offered.push((
                 attempt.upstream.to_string(),
@@ -230,7 +231,7 @@ pub(crate) fn deferred(reason: Reason) -> Verdict {
 pub(crate) async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(Duration::from_secs(20), future).await {
         Ok(value) => value,
-        Err(_) => panic!("waited in vain for {what}"),
+        Err(elapsed) => panic!("waited in vain for {what}: {elapsed}"),
     }
 }
 

@@ -5,7 +5,46 @@
 
 use std::collections::VecDeque;
 
-use super::lane::{LaneId, Rank};
+use posthouse_config::{Senders, senders::Class};
+
+use super::lane::LaneId;
+use crate::mail::SenderIdentity;
+
+/// The order in which lanes are served: the sender's class, and reports last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rank {
+    /// Somebody waits for it.
+    Interactive,
+    /// Most mail.
+    Normal,
+    /// Nobody waits for it.
+    Bulk,
+    /// Our own reports.
+    Reports,
+}
+
+/// The order of service and the rate of a sender's lanes.
+pub(crate) fn rank_and_rate(senders: &Senders, sender: &SenderIdentity) -> (Rank, Option<u32>) {
+    match sender {
+        SenderIdentity::Posthouse => (Rank::Reports, None),
+        SenderIdentity::Anonymous => (Rank::Normal, None),
+        SenderIdentity::Sender { namespace, name } => {
+            let found = senders
+                .senders
+                .iter()
+                .find(|sender| *sender.name == **name && *sender.namespace == **namespace);
+            let rank = match found.map(|sender| sender.class).unwrap_or_default() {
+                Class::Interactive => Rank::Interactive,
+                Class::Normal => Rank::Normal,
+                Class::Bulk => Rank::Bulk,
+            };
+            (
+                rank,
+                found.and_then(|sender| sender.limits.messages_per_minute),
+            )
+        }
+    }
+}
 
 /// What a turn costs each rank: while all have work, of 20 turns 12 are for `Interactive`, 5 for `Normal`, 2 for
 /// `Bulk` and one for reports, which may have at most 10 %.
@@ -76,9 +115,9 @@ mod tests {
     #[test]
     fn ranks_share_by_weight_and_lanes_of_a_rank_alternate() {
         let mut turns = Turns::default();
-        for (i, rank) in RANKS.into_iter().enumerate() {
-            turns.push(rank, 2 * i as LaneId);
-            turns.push(rank, 2 * i as LaneId + 1);
+        for (i, rank) in (0..).zip(RANKS) {
+            turns.push(rank, 2 * i);
+            turns.push(rank, 2 * i + 1);
         }
         let mut count = [0; 8];
         for _ in 0..2000 {

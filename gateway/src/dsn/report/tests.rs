@@ -17,7 +17,7 @@ fn original(recipients: &[&str]) -> Message {
     original.facts.length = STORED.len() as u64;
     original.edits.prepend =
         b"Received: by mail.example.com id 7; Thu, 1 Jan 2026 00:00:00 +0000\r\n".to_vec();
-    original.edits.remove = vec![22..45];
+    original.edits.remove.push(22..45);
     for recipient in &mut original.recipients {
         recipient.progress = Progress {
             state: State::Failed,

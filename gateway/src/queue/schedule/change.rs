@@ -11,7 +11,7 @@ use posthouse_config::{
     reason::{Reason, UpstreamState},
 };
 
-use super::{Busy, LaneId, Port, Schedule, rank_and_rate};
+use super::{Busy, LaneId, Port, Schedule};
 use crate::{
     clock::Monotonic,
     mail::{QueueId, Timestamp},
@@ -20,6 +20,7 @@ use crate::{
         entry::{Entry, Now, Waiting},
         expiry::{Age, Evidence, is_over},
         lane::{Lane, Standing},
+        turns::rank_and_rate,
     },
     route::{Router, Way},
 };
@@ -207,28 +208,16 @@ impl Schedule {
         if self.busy.contains_key(&id) {
             return None;
         }
-        let mut found = None;
-        for (&lane, of_lane) in &mut self.lanes {
-            for entry in of_lane.extract(1, |entry| entry.id() == id) {
-                found = Some((lane, entry));
-            }
-            if found.is_some() {
-                break;
-            }
-        }
-        let (lane, entry) = match found {
-            Some(found) => found,
-            None => match self.holds.extract(1, |entry, _| entry.id() == id).pop() {
-                Some(found) => found,
-                None => {
-                    let at = self
-                        .suspects
-                        .iter()
-                        .position(|(_, entry)| entry.id() == id)?;
-                    self.suspects.swap_remove(at)
-                }
-            },
-        };
+        let of_lanes = self.lanes.iter_mut().find_map(|(&lane, of_lane)| {
+            let entry = of_lane.extract(1, |entry| entry.id() == id).pop()?;
+            Some((lane, entry))
+        });
+        let of_holds = || self.holds.extract(1, |entry, _| entry.id() == id).pop();
+        let (lane, entry) = of_lanes.or_else(of_holds).or_else(|| {
+            let is_it = |(_, entry): &(LaneId, Entry)| entry.id() == id;
+            let at = self.suspects.iter().position(is_it)?;
+            Some(self.suspects.swap_remove(at))
+        })?;
         let way = Arc::clone(&self.lanes.get(&lane)?.way);
         self.occupy(lane, entry).map(|_| way)
     }

@@ -14,7 +14,8 @@ use crate::{
     queue::{
         deliver::UpstreamView,
         entry::{Entry, Waiting},
-        lane::{Lane, Tally},
+        lane::Lane,
+        tally::Tally,
     },
 };
 

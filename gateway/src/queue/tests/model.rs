@@ -180,7 +180,6 @@ async fn drain(bench: &Bench, ends: &Arc<Mutex<Ends>>) {
     for name in ["a", "b"] {
         bench.deliver.set(name, view(UpstreamState::Ready, 3));
     }
-    let mut n = 0;
     in_time("an empty queue", async {
         loop {
             bench.advance(HOUR).await;
@@ -191,15 +190,6 @@ async fn drain(bench: &Bench, ends: &Arc<Mutex<Ends>>) {
                 .unwrap()
             {
                 let _ = bench.handle.retry(message.id.parse().unwrap()).await;
-            }
-            let f = bench.handle.figures().await.unwrap();
-            n += 1;
-            if n > 300 {
-                panic!(
-                    "{f:?} {:?} {:?}",
-                    bench.handle.list(&crate::queue::Filter::default()).await,
-                    bench.deliver.offered().len()
-                );
             }
             if bench.handle.figures().await.unwrap().messages == 0 {
                 return;
@@ -216,7 +206,7 @@ async fn drain(bench: &Bench, ends: &Arc<Mutex<Ends>>) {
 
 #[tokio::test]
 async fn every_accepted_recipient_ends_exactly_once() {
-    for seed in 1..=12 {
+    for seed in 1..=8 {
         run(seed * 7919).await;
     }
 }

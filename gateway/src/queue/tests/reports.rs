@@ -37,7 +37,7 @@ async fn one_report_for_all_that_failed_in_one_attempt() {
     bench
         .until("an empty queue", |figures| figures.messages == 0)
         .await;
-    let reports = reports.lock().unwrap();
+    let reports = reports.lock().unwrap().clone();
     assert_eq!(reports.len(), 1);
     assert_eq!(
         reports[0].recipients[0].forward_path.as_str(),
@@ -54,7 +54,6 @@ async fn one_report_for_all_that_failed_in_one_attempt() {
             .0
             .contains("posthouse_reports_total{kind=\"failed\"} 1")
     );
-    drop(reports);
     bench.stop().await;
 }
 

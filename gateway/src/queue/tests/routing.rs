@@ -180,3 +180,47 @@ async fn recipients_of_different_ways_are_one_message() {
     );
     bench.stop().await;
 }
+
+#[tokio::test]
+async fn all_parts_of_a_message_are_given_up_together() {
+    let routes = "routes:\n  - { name: gov, recipientDomains: [gov.example], targets: [{ upstream: a }] }\n  - { name: d, targets: [{ upstream: b }] }\n";
+    let bench = Bench::new(document(&["a", "b"], "", routes), deliver(&["b"], &["a"])).await;
+    bench.deliver.answers(|attempt| AttemptReport {
+        hold_reverse_path: true,
+        ..all(attempt, || deferred(Reason::ReversePathRefused))
+    });
+    let id = bench
+        .accept(message(
+            0,
+            "s.n",
+            "u@x.example",
+            &["x@gov.example", "y@c.example"],
+        ))
+        .await;
+    bench.deliver.attempts(1).await;
+    bench
+        .until("a part held and a part away", |figures| {
+            figures
+                .recipients
+                .values()
+                .map(|states| states[2] + states[4])
+                .sum::<u64>()
+                == 2
+        })
+        .await;
+    bench.handle.cancel(id).await.unwrap();
+    let figures = bench
+        .until("an empty queue", |figures| figures.messages == 0)
+        .await;
+    assert!(
+        figures.recipients.values().all(|states| *states == [0; 5]),
+        "{figures:?}"
+    );
+    bench.advance(HOUR).await;
+    bench.deliver.set("a", view(UpstreamState::Ready, 20));
+    bench
+        .until("still nothing", |figures| figures.messages == 0)
+        .await;
+    assert_eq!(bench.deliver.offered().len(), 1);
+    bench.stop().await;
+}

@@ -160,3 +160,22 @@ async fn an_upstream_that_fails_as_a_whole_costs_the_mail_nothing() {
         .await;
     bench.stop().await;
 }
+
+#[tokio::test]
+async fn a_panic_ends_one_attempt_and_the_mail_is_tried_again() {
+    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"])).await;
+    let mut first = true;
+    bench.deliver.answers(move |attempt| {
+        assert!(!std::mem::take(&mut first), "the attempt's own panic");
+        all(attempt, relayed)
+    });
+    bench.accept(mail()).await;
+    let waits = |figures: &crate::queue::Figures| figures.by_state == [0, 1, 0, 0, 0];
+    bench.until("the end of the attempt", waits).await;
+    bench.advance(Duration::from_mins(2)).await;
+    bench
+        .until("an empty queue", |figures| figures.messages == 0)
+        .await;
+    assert_eq!(bench.deliver.offered().len(), 1);
+    bench.stop().await;
+}

@@ -1,0 +1,89 @@
+//! What the queue's task tells: figures for metrics and status, and whose mail failed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use posthouse_config::document::NO_UPSTREAM;
+
+use super::QueueTask;
+use crate::{
+    metrics::QUEUE_STATES,
+    queue::{Figures, entry::Now},
+};
+
+/// How often the figures are published while something changes.
+const PUBLISH: Duration = Duration::from_secs(1);
+
+/// How often the figures are published while nothing changes but age.
+const PUBLISH_IDLE: Duration = Duration::from_secs(15);
+
+impl QueueTask {
+    pub(super) fn figures(&self) -> Figures {
+        let mut figures = self.schedule.figures();
+        figures.clock_jumped = self.progress.clock.has_jumped();
+        figures
+    }
+
+    /// Writes the figures to the metrics.
+    pub(super) fn publish(&mut self, now: Now) {
+        let wait = if self.progress.is_dirty {
+            PUBLISH
+        } else {
+            PUBLISH_IDLE
+        };
+        self.progress.next_publish = now.mono.plus(wait);
+        self.progress.is_dirty = false;
+        let figures = self.figures();
+        let metrics = &self.shared.metrics;
+        for (state, count) in QUEUE_STATES.iter().zip(figures.by_state) {
+            metrics
+                .queue_messages
+                .with_label_values(&[state])
+                .set(gauge(count));
+        }
+        self.publish_recipients(&figures.recipients);
+        let metrics = &self.shared.metrics;
+        metrics.queue_bytes.set(gauge(figures.bytes));
+        let age = figures
+            .oldest
+            .map_or(0.0, |oldest| now.wall.since(oldest).as_secs_f64());
+        metrics.queue_oldest_message_age_seconds.set(age);
+    }
+
+    /// Writes the recipients of each upstream. What was shown for one upstream may be shown for another now, so all
+    /// are written; those that nobody names any more go.
+    fn publish_recipients(&mut self, recipients: &BTreeMap<Arc<str>, [u64; 5]>) {
+        let gauges = &self.shared.metrics.queue_recipients;
+        let document = &self.config.snapshot.document;
+        let mut named: BTreeSet<Arc<str>> = recipients.keys().cloned().collect();
+        named.extend(
+            document
+                .upstreams
+                .iter()
+                .map(|upstream| Arc::from(upstream.name.as_str())),
+        );
+        named.insert(NO_UPSTREAM.into());
+        for upstream in &named {
+            let counts = recipients.get(upstream).copied().unwrap_or_default();
+            for (state, count) in QUEUE_STATES.iter().zip(counts) {
+                gauges
+                    .with_label_values(&[upstream, *state])
+                    .set(gauge(count));
+            }
+        }
+        for upstream in self.progress.published.difference(&named) {
+            for state in QUEUE_STATES {
+                // It was published, so it is there.
+                let _ = gauges.remove_label_values(&[upstream, state]);
+            }
+        }
+        self.progress.published = named;
+    }
+}
+
+fn gauge(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
