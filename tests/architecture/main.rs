@@ -58,7 +58,7 @@ const SHARED: [&str; 6] = [
 ];
 
 /// Module of the gateway → what it may import beside [`SHARED`]. A path with two parts allows that part alone.
-const MODULES: [(&str, &[&str]); 11] = [
+const MODULES: [(&str, &[&str]); 12] = [
     ("shutdown", &[]),
     ("clock", &["mail::Timestamp"]),
     ("metrics", &["posthouse_config"]),
@@ -113,6 +113,7 @@ const MODULES: [(&str, &[&str]); 11] = [
             "shutdown",
         ],
     ),
+    ("stop", &["posthouse_config", "clock", "shutdown"]),
     ("telemetry", &[]),
 ];
 

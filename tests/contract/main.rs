@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod the_demonstration_relays;
 mod what_is_rendered_is_accepted;
 
 use std::{

@@ -1,4 +1,4 @@
-//! One gateway process: started on a [`Site`], watched through its log and its admin port, ended by signals.
+//! One gateway process: started on a [`crate::Site`], watched through its log and its admin port, ended by signals.
 //!
 //! All ports are 0; what was bound is read from the log. Dropping the value kills the process.
 
@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 pub use binary::executable;
 pub use log::{Log, admin as admin_in};
 
-use crate::{Client, admin, site::Site, wait};
+use crate::{Client, admin, wait};
 
 /// A running gateway.
 pub struct Gateway {
@@ -157,8 +157,8 @@ impl Drop for Gateway {
 }
 
 /// Runs a gateway that must end by itself; what it said and how it ended.
-pub fn run_to_the_end(site: &Site, arguments: &[&str]) -> Output {
-    let mut child = command(&site.folder(), &site.spool())
+pub fn run_to_the_end(folder: &Path, spool: &Path, arguments: &[&str]) -> Output {
+    let mut child = command(folder, spool)
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
