@@ -112,8 +112,8 @@ fn every_mistake_is_found_at_once() {
     assert_eq!(
         lines(&text),
         [
-            "spec.listeners[0].port: must be between 1 and 65535",
             "spec.listeners[0].protocol: must be one of Submission, Submissions, Smtp, is \"Pop3\"",
+            "spec.listeners[0].port: must be between 1 and 65535",
             "status.selector: must be a string, is the number 3",
             "extra: unknown field",
         ]
