@@ -327,7 +327,7 @@ impl Spool {
 
     /// Whether there is room for new mail. If not, `452` is due before content is taken.
     pub fn has_room(&self) -> bool {
-        self.shared().room.load(Ordering::Relaxed)
+        self.shared().has_room()
     }
 
     /// Begins to store large content in a file of its own.
@@ -496,6 +496,17 @@ impl Spool {
         self.shared().upkeep.rest();
     }
 
+    #[cfg(test)]
+    fn rest_until(&self, reached: impl Fn() -> bool) {
+        for _ in 0..200 {
+            if reached() {
+                return;
+            }
+            self.rest();
+        }
+        panic!("never reached: {:?}", self.status());
+    }
+
     /// The `Accept` of a message, its content in a file if it is large.
     async fn accept(
         &self,
@@ -586,6 +597,10 @@ impl Record {
 impl Shared {
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_room(&self) -> bool {
+        self.room.load(Ordering::Relaxed)
     }
 
     fn content_crcs(&self) -> MutexGuard<'_, HashMap<QueueId, u32>> {
@@ -753,6 +768,7 @@ impl Shared {
     }
 
     /// Looks at the free space, and whether it is enough for new mail.
+    /// `spare_bytes` are in files that can become segments, or just did.
     fn look_at_space(&self, spare_bytes: u64) -> io::Result<()> {
         let space = self.files.space(&self.root)?;
         let index = self.index();
@@ -764,8 +780,7 @@ impl Shared {
         let messages = index.len() as u64;
         drop(index);
         let bytes = in_log + spare_bytes;
-        let recyclable = spare_bytes + self.upkeep.ready_bytes();
-        let room = space::has_room(space, recyclable, self.segment_bytes, messages);
+        let room = space::has_room(space, spare_bytes, self.segment_bytes, messages);
         self.room.store(room, Ordering::Relaxed);
         self.free_bytes.store(space.free, Ordering::Relaxed);
         self.bytes.store(bytes, Ordering::Relaxed);
@@ -778,7 +793,7 @@ impl Shared {
     /// How little room there is.
     fn pressure(&self, spare_bytes: u64) -> Pressure {
         let reserve = space::RESERVE * u64::from(self.segment_bytes);
-        if !self.room.load(Ordering::Relaxed) {
+        if !self.has_room() {
             Pressure::Full
         } else if self.free_bytes.load(Ordering::Relaxed) + spare_bytes < 2 * reserve {
             Pressure::High

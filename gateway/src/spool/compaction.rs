@@ -1,12 +1,12 @@
 //! Copying forward: what is alive in mostly dead old segments moves to the end of the log.
 //!
-//! A message is copied as one `Accept` with its state folded in and a higher generation; a `Remove` that is still needed
-//! as it is. The writer refuses a copy if the message changed since it was read: it is read again later. The old segment
+//! A message is copied as one `Accept` with its state folded in and a higher generation; where only its latest outcome is
+//! in the way, that alone is copied, and so is a `Remove` that is still needed. The writer refuses a copy if the message changed since it was read: it is read again later. The old segment
 //! goes only after the copies are synced. Nothing here waits for the writer, which may be waiting for the next segment
 //! that the same thread makes.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     io,
     sync::Arc,
 };
@@ -16,7 +16,7 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 use super::{
     Shared, StoreError, durable,
     footer::{Entry, Footer},
-    index::Live,
+    index::{Live, Located},
     read::{self, Failure, Wait},
     record::{self, Encoded, OVERHEAD, RecordType, accept, progress},
     segment::{RECORDS, Segment},
@@ -28,8 +28,8 @@ use crate::mail::QueueId;
 const PORTION: usize = 1024 * 1024;
 /// The latest segments are left alone while there is room: what is young is soon settled anyway.
 const YOUNG: usize = 2;
-/// What a copy of a record besides an `Accept` costs, roughly: it takes its message along.
-const OTHER: u64 = 512;
+/// Octets of a record besides an `Accept`, roughly.
+const OTHER: u64 = 128;
 
 /// How little room there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -164,8 +164,9 @@ impl Compaction {
     fn hand_over(&mut self, shared: &Shared) -> io::Result<()> {
         let mut octets = 0;
         while octets < PORTION {
+            let number = self.number.unwrap_or_default();
             let copy = match self.messages.pop_front() {
-                Some(id) => copy(shared, id)?,
+                Some(id) => copy(shared, id, number)?,
                 None => match self.removals.pop_front() {
                     Some((id, holders)) => Some(removal(shared, id, holders)),
                     None => return Ok(()),
@@ -234,31 +235,54 @@ fn removals(
         .collect())
 }
 
-/// A message as it is now, one generation on. `None` if it cannot be copied now: it is gone, moving, or damaged; what
-/// is damaged stays where it is.
-fn copy(shared: &Shared, id: QueueId) -> io::Result<Option<(Record, Condition)>> {
-    let Some(located) = shared.index().locate(id) else {
+/// What takes a message out of a segment. `None` if that cannot be done now: it is gone, moving, being attempted, or
+/// damaged; what is damaged stays where it is.
+fn copy(shared: &Shared, id: QueueId, number: u32) -> io::Result<Option<(Record, Condition)>> {
+    let index = shared.index();
+    let (located, is_marked) = (index.locate(id), index.is_marked_in(id, number));
+    drop(index);
+    let Some(located) = located else {
         return Ok(None);
     };
-    let length = Some(located.entry.length);
-    let read = read::record(
-        &located.accept,
-        located.entry.accept.offset,
-        length,
-        Wait::Disk,
-    );
-    let Some((head, bytes)) = readable(read)? else {
+    let outcomes_alone = located.entry.accept.segment != number && !is_marked;
+    if outcomes_alone && located.mark.in_flight {
+        // An outcome, copied or not, would end the attempt.
+        return Ok(None);
+    }
+    let Some(outcomes) = read_outcomes(&located, outcomes_alone.then_some(number))? else {
         return Ok(None);
     };
+    let record = if outcomes_alone {
+        Some(copy_outcomes(id, &outcomes))
+    } else {
+        copy_message(id, &located, &outcomes)?
+    };
+    let seen = Box::new((located.entry, located.mark));
+    Ok(record.map(|record| (record, Condition::Unchanged(id, seen))))
+}
+
+/// Outcome records that were read: the head, the octets, and the recipients they are the latest for.
+type Outcomes<'a> = Vec<(record::Head, Vec<u8>, &'a [u32])>;
+
+/// The latest outcomes of a message, all or those in one segment.
+fn read_outcomes(located: &Located, number: Option<u32>) -> io::Result<Option<Outcomes<'_>>> {
     let mut outcomes = Vec::new();
     for (segment, offset, recipients) in &located.outcomes {
+        if number.is_some_and(|number| number != segment.number()) {
+            continue;
+        }
         match readable(read::record(segment, *offset, None, Wait::Disk))? {
-            Some((head, bytes)) => outcomes.push((head, bytes, recipients)),
+            Some((head, bytes)) => outcomes.push((head, bytes, recipients.as_slice())),
             None => return Ok(None),
         }
     }
-    let mut latest = HashMap::new();
-    for (head, bytes, recipients) in &outcomes {
+    Ok(Some(outcomes))
+}
+
+/// The stored progress of each recipient.
+fn latest<'a>(outcomes: &'a Outcomes<'_>) -> BTreeMap<u32, &'a [u8]> {
+    let mut latest = BTreeMap::new();
+    for (head, bytes, recipients) in outcomes {
         let stored = progress::read_outcomes(read::payload(head, bytes));
         for outcome in stored.unwrap_or_default() {
             if recipients.binary_search(&outcome.recipient).is_ok() {
@@ -266,6 +290,30 @@ fn copy(shared: &Shared, id: QueueId) -> io::Result<Option<(Record, Condition)>>
             }
         }
     }
+    latest
+}
+
+/// The same outcomes once more, as one record.
+fn copy_outcomes(id: QueueId, outcomes: &Outcomes<'_>) -> Record {
+    let latest = latest(outcomes);
+    let encoded = Encoded::new(RecordType::Outcome, 0, id, bytes::Bytes::new(), |out| {
+        progress::write_stored(out, &latest);
+    });
+    Record::new(encoded, Effect::Outcome(latest.into_keys().collect()))
+}
+
+/// The message as it is now, one generation on.
+fn copy_message(
+    id: QueueId,
+    located: &Located,
+    outcomes: &Outcomes<'_>,
+) -> io::Result<Option<Record>> {
+    let (at, length) = (located.entry.accept.offset, Some(located.entry.length));
+    let read = read::record(&located.accept, at, length, Wait::Disk);
+    let Some((head, bytes)) = readable(read)? else {
+        return Ok(None);
+    };
+    let latest = latest(outcomes);
     let generation = located.entry.generation.saturating_add(1);
     let payload = read::payload(&head, &bytes);
     let folded = accept::fold(id, head.flags, payload, generation, located.mark, &|r| {
@@ -276,11 +324,7 @@ fn copy(shared: &Shared, id: QueueId) -> io::Result<Option<(Record, Condition)>>
         recipients: located.entry.recipients,
         mark: located.mark,
     };
-    let seen = Box::new((located.entry, located.mark));
-    let condition = Condition::Unchanged(id, seen);
-    Ok(folded
-        .ok()
-        .map(|encoded| (Record::new(encoded, effect), condition)))
+    Ok(folded.ok().map(|encoded| Record::new(encoded, effect)))
 }
 
 /// A failing disk is a failure; a record that is not there was moved, or is damaged.

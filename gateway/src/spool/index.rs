@@ -340,11 +340,15 @@ impl Index {
         let Some(entry) = self.entries.get(&id) else {
             return false;
         };
-        let marks = self.marks.get(&id).copied().unwrap_or_default();
         entry.accept.segment == segment
             || entry.latest.positions().any(|at| at.segment == segment)
-            || marks.stated == Some(segment)
-            || marks.in_flight == Some(segment)
+            || self.is_marked_in(id, segment)
+    }
+
+    /// Whether that segment says something of the deaths of this message that no other does.
+    pub(super) fn is_marked_in(&self, id: QueueId, segment: u32) -> bool {
+        let marks = self.marks.get(&id).copied().unwrap_or_default();
+        marks.stated == Some(segment) || marks.in_flight == Some(segment)
     }
 
     /// An unsettled message has older `Accept`s that a removal before this one was for.

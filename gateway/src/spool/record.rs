@@ -290,3 +290,6 @@ impl Scan {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! The spool as its callers see it.
 
+mod damage;
 mod faults;
 mod model;
 

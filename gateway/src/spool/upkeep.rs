@@ -273,7 +273,8 @@ impl Worker {
         let pressure = self.shared.pressure(self.store.spare_bytes());
         self.compaction.step(&self.shared, pressure)?;
         self.store.adjust(self.idle_ticks < IDLE_TICKS)?;
-        self.shared.look_at_space(self.store.spare_bytes())
+        let ready = self.shared.upkeep.ready_bytes();
+        self.shared.look_at_space(self.store.spare_bytes() + ready)
     }
 
     fn make_next(&mut self, length: u32) -> io::Result<()> {
@@ -286,7 +287,12 @@ impl Worker {
             marker: [0; 16],
         };
         let next = match self.store.next(length, header) {
-            Ok(segment) => Next::Ready(Arc::new(segment)),
+            Ok(segment) => {
+                // Before the writer has it: mail may begin it only if what then remains is enough.
+                let spare_bytes = self.store.spare_bytes() + u64::from(segment.length);
+                self.shared.look_at_space(spare_bytes)?;
+                Next::Ready(Arc::new(segment))
+            }
             Err(error) if durable::is_full(&error) => Next::NoRoom(length),
             Err(error) => return Err(error),
         };
@@ -313,6 +319,8 @@ impl Worker {
                     }
                     self.shared.index().drop_segment(number);
                 }
+                // There is room now for a segment that had none, and others may be dead without these.
+                self.shared.upkeep.answered();
             }
             // Not yet, or the writer has ended.
             Some(Err(_) | Ok(Err(_))) => return Ok(()),

@@ -349,11 +349,19 @@ impl Writer {
         }
         let is_mail = request.condition == Condition::NewMail;
         // In order: an outcome may not overtake another one of its message.
-        let must_wait =
-            !self.held_back.is_empty() || !self.fits(&request) && !self.next(&request)?;
+        let must_wait = request.length() > 0
+            && (!self.held_back.is_empty()
+                || !self.fits(&request)
+                    // What is left is for outcomes, reports and copies.
+                    && (is_mail && !self.shared.has_room() || !self.next(&request)?));
         if must_wait {
             if is_mail {
                 request.answer(Err(StoreError::Full));
+            } else if request.is_upkeep() {
+                // Copies are no reason to let outcomes wait.
+                self.batch.stir = true;
+                self.batch.sync = true;
+                request.answer(Ok(false));
             } else {
                 self.held_back.push(request);
             }

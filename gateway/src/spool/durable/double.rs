@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use rustix::io::Errno;
@@ -18,6 +18,7 @@ const SECTOR: usize = 512;
 #[derive(Clone)]
 pub(in crate::spool) struct Disk {
     state: Arc<Mutex<State>>,
+    moved: Arc<Condvar>,
     boot: u64,
 }
 
@@ -31,7 +32,7 @@ struct State {
     capacity: Option<u64>,
     failing: Failing,
     locked: bool,
-    syncs: u64,
+    stalled: bool,
 }
 
 /// What fails.
@@ -66,6 +67,7 @@ impl Disk {
         state.folders.insert(PathBuf::from("/"));
         Self {
             state: Arc::new(Mutex::new(state)),
+            moved: Arc::default(),
             boot: 0,
         }
     }
@@ -81,6 +83,7 @@ impl Disk {
         }
         Self {
             state: Arc::clone(&self.state),
+            moved: Arc::clone(&self.moved),
             boot: state.boot,
         }
     }
@@ -98,9 +101,10 @@ impl Disk {
         self.lock().used()
     }
 
-    /// How often a file was synced.
-    pub(in crate::spool) fn syncs(&self) -> u64 {
-        self.lock().syncs
+    /// From now on every sync waits until this is taken back.
+    pub(in crate::spool) fn stall(&self, stalled: bool) {
+        self.lock().stalled = stalled;
+        self.moved.notify_all();
     }
 
     /// Changes the octets of a file behind everyone's back.
@@ -128,6 +132,7 @@ impl Disk {
         };
         Self {
             state: Arc::new(Mutex::new(copy)),
+            moved: Arc::default(),
             boot: 0,
         }
     }
@@ -338,7 +343,13 @@ impl OpenFile for Handle {
         if state.failing == Failing::Syncs {
             return Err(Errno::IO.into());
         }
-        state.syncs += 1;
+        while state.stalled {
+            state = self
+                .disk
+                .moved
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
         let inode = &mut state.inodes[self.inode];
         inode.dirty.clear();
         inode.durable = inode.now.clone();

@@ -1,5 +1,7 @@
 //! A recipient's progress as fields: what an `Outcome` holds for each recipient, and an `Accept` once copied forward.
 
+use std::collections::BTreeMap;
+
 use posthouse_config::reason::{Phase, Reason};
 
 use super::field::{Field, FieldError, Fields, put, put_nested, put_number, put_optional};
@@ -79,6 +81,16 @@ pub(in crate::spool) fn write_outcomes(out: &mut Vec<u8>, outcomes: &[Outcome]) 
         put_nested(out, RECIPIENT, |out| {
             put_number(out, POSITION, outcome.recipient.into());
             put_nested(out, PROGRESS, |out| write(out, &outcome.progress));
+        });
+    }
+}
+
+/// Writes the payload of an `Outcome` from fields as they are stored.
+pub(in crate::spool) fn write_stored(out: &mut Vec<u8>, latest: &BTreeMap<u32, &[u8]>) {
+    for (recipient, progress) in latest {
+        put_nested(out, RECIPIENT, |out| {
+            put_number(out, POSITION, (*recipient).into());
+            put(out, PROGRESS, progress);
         });
     }
 }

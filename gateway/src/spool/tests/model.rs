@@ -63,6 +63,7 @@ struct Known {
 struct Model {
     messages: BTreeMap<QueueId, Known>,
     attempts: u32,
+    /// The latest id that was given out.
     last: Option<QueueId>,
 }
 
@@ -172,112 +173,127 @@ async fn commit(spool: &Spool, id: QueueId, recipients: usize, octets: usize) {
         .unwrap();
 }
 
-async fn play(acts: Vec<Act>) {
-    let mut disk = Disk::new();
-    let (mut spool, found) = boot(&disk);
-    let mut model = Model::default();
-    model.recover(&found, None);
-    for act in acts {
+/// A spool and its model, side by side.
+struct Play {
+    disk: Disk,
+    spool: Spool,
+    model: Model,
+}
+
+impl Play {
+    async fn act(mut self, act: Act) -> Self {
         match act {
-            Act::Accept { recipients, octets } => {
-                let id = spool.next_id();
-                commit(&spool, id, recipients, octets).await;
-                model.accepted(id, recipients, octets);
-                model.synced();
-            }
-            Act::AcceptMany(count) => {
-                let tasks: Vec<_> = (0..count)
-                    .map(|_| {
-                        let (spool, id) = (spool.clone(), spool.next_id());
-                        (
-                            id,
-                            tokio::spawn(async move { commit(&spool, id, 1, 100).await }),
-                        )
-                    })
-                    .collect();
-                for (id, task) in tasks {
-                    task.await.unwrap();
-                    model.accepted(id, 1, 100);
-                }
-                model.synced();
-            }
+            Act::Accept { recipients, octets } => self.accept(recipients, octets).await,
+            Act::AcceptMany(count) => self.accept_many(count).await,
             Act::Churn(count) => {
                 for _ in 0..count {
-                    let id = spool.next_id();
-                    commit(&spool, id, 1, 4000).await;
-                    model.accepted(id, 1, 4000);
-                    model.synced();
-                    spool.settle(finished(id)).await.unwrap();
-                    model.messages.get_mut(&id).unwrap().removed = true;
+                    self.accept(1, 4000).await;
+                    self.finish(self.model.last.unwrap()).await;
                 }
             }
             Act::Begin(n) => {
-                if let Some(id) = model.pick(n) {
-                    spool.begin(id);
-                    model.messages.get_mut(&id).unwrap().in_flight.1 = true;
+                if let Some(id) = self.model.pick(n) {
+                    self.spool.begin(id);
+                    self.model.messages.get_mut(&id).unwrap().in_flight.1 = true;
                 }
             }
-            Act::Outcome(n, recipient) => {
-                if let Some(id) = model.pick(n) {
-                    model.attempts += 1;
-                    let attempts = model.attempts;
-                    let known = model.messages.get_mut(&id).unwrap();
-                    let recipient = recipient as usize % known.recipients.len();
-                    let settlement = outcome(
-                        id,
-                        u32::try_from(recipient).unwrap(),
-                        State::Deferred,
-                        attempts,
-                    );
-                    let progress = settlement.outcomes[0].progress.clone();
-                    known.recipients[recipient].push(progress);
-                    known.in_flight = (false, false);
-                    spool.settle(settlement).await.unwrap();
-                    model.written();
-                }
-            }
+            Act::Outcome(n, recipient) => self.outcome(n, recipient as usize).await,
             Act::Finish(n) => {
-                if let Some(id) = model.pick(n) {
-                    spool.settle(finished(id)).await.unwrap();
-                    model.messages.get_mut(&id).unwrap().removed = true;
-                    model.written();
+                if let Some(id) = self.model.pick(n) {
+                    self.finish(id).await;
                 }
             }
-            Act::Report(n) => {
-                if let Some(id) = model.pick(n) {
-                    model.attempts += 1;
-                    let mut report = message(id.report(model.attempts), 1);
-                    report.kind = Kind::Report;
-                    let report_id = report.id;
-                    let content = Content::Inline(Bytes::from(vec![b'x'; 300]));
-                    let settlement = Settlement {
-                        report: Some((report, content)),
-                        ..finished(id)
-                    };
-                    let queued = spool.settle(settlement).await.unwrap().unwrap();
-                    assert_eq!(queued.message.id, report_id);
-                    model.messages.get_mut(&id).unwrap().removed = true;
-                    model.accepted(report_id, 1, 300);
-                    model.synced();
-                }
-            }
-            Act::Rest => spool.rest(),
+            Act::Report(n) => self.report(n).await,
+            Act::Rest => self.spool.rest(),
             Act::Die(how) => {
-                disk = crash(spool, &disk, how);
-                let found;
-                (spool, found) = boot(&disk);
-                model.recover(&found, Some(how));
+                self.disk = crash(self.spool, &self.disk, how);
+                let (spool, found) = boot(&self.disk);
+                self.spool = spool;
+                self.model.recover(&found, Some(how));
             }
             Act::Stop => {
-                spool.close().await;
-                drop(spool);
-                let found;
-                (spool, found) = boot(&disk);
-                model.synced();
-                model.recover(&found, None);
+                self.spool.close().await;
+                drop(self.spool);
+                let (spool, found) = boot(&self.disk);
+                self.spool = spool;
+                self.model.synced();
+                self.model.recover(&found, None);
             }
         }
-        check_readable(&spool, &model).await;
+        self
+    }
+
+    async fn accept(&mut self, recipients: usize, octets: usize) {
+        let id = self.spool.next_id();
+        commit(&self.spool, id, recipients, octets).await;
+        self.model.accepted(id, recipients, octets);
+        self.model.synced();
+    }
+
+    async fn accept_many(&mut self, count: usize) {
+        let tasks: Vec<_> = (0..count)
+            .map(|_| {
+                let (spool, id) = (self.spool.clone(), self.spool.next_id());
+                (
+                    id,
+                    tokio::spawn(async move { commit(&spool, id, 1, 100).await }),
+                )
+            })
+            .collect();
+        for (id, task) in tasks {
+            task.await.unwrap();
+            self.model.accepted(id, 1, 100);
+        }
+        self.model.synced();
+    }
+
+    async fn outcome(&mut self, n: usize, recipient: usize) {
+        let Some(id) = self.model.pick(n) else { return };
+        self.model.attempts += 1;
+        let known = self.model.messages.get_mut(&id).unwrap();
+        let recipient = recipient % known.recipients.len();
+        let position = u32::try_from(recipient).unwrap();
+        let settlement = outcome(id, position, State::Deferred, self.model.attempts);
+        known.recipients[recipient].push(settlement.outcomes[0].progress.clone());
+        known.in_flight = (false, false);
+        self.spool.settle(settlement).await.unwrap();
+        self.model.written();
+    }
+
+    async fn finish(&mut self, id: QueueId) {
+        self.spool.settle(finished(id)).await.unwrap();
+        self.model.messages.get_mut(&id).unwrap().removed = true;
+        self.model.written();
+    }
+
+    async fn report(&mut self, n: usize) {
+        let Some(id) = self.model.pick(n) else { return };
+        self.model.attempts += 1;
+        let mut report = message(id.report(self.model.attempts), 1);
+        report.kind = Kind::Report;
+        let report_id = report.id;
+        let content = Content::Inline(Bytes::from(vec![b'x'; 300]));
+        let settlement = Settlement {
+            report: Some((report, content)),
+            ..finished(id)
+        };
+        let queued = self.spool.settle(settlement).await.unwrap().unwrap();
+        assert_eq!(queued.message.id, report_id);
+        self.model.messages.get_mut(&id).unwrap().removed = true;
+        self.model.accepted(report_id, 1, 300);
+        self.model.synced();
+    }
+}
+
+async fn play(acts: Vec<Act>) {
+    let disk = Disk::new();
+    let (spool, found) = boot(&disk);
+    let mut model = Model::default();
+    model.recover(&found, None);
+    let mut play = Play { disk, spool, model };
+    for act in acts {
+        play = play.act(act).await;
+        check_readable(&play.spool, &play.model).await;
     }
 }
 
