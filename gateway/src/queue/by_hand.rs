@@ -14,8 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Figures, Listed, intake::Inbox, shared::Shared};
 use crate::{
-    inbound::Intake,
-    mail::{Message, QueueId, Queued, Recipient, SenderIdentity},
+    mail::{Message, QueueId, Recipient},
     spool::{ReadError, Stored},
 };
 
@@ -230,16 +229,6 @@ impl QueueHandle {
             attempts: progress.attempts,
             next_attempt: progress.next_attempt.map(|time| time.to_string()),
         }
-    }
-}
-
-impl Intake for QueueHandle {
-    fn accepted(&self, queued: Queued) {
-        self.inbox.push(queued);
-    }
-
-    fn backlog(&self, sender: &SenderIdentity) -> u64 {
-        self.inbox.backlog(sender)
     }
 }
 

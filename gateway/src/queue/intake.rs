@@ -10,10 +10,24 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::mail::{Content, Queued, SenderIdentity};
+use super::QueueHandle;
+use crate::{
+    inbound::Intake,
+    mail::{Content, Queued, SenderIdentity},
+};
 
 /// Octets of content that may wait in the list; beyond, messages are read again when they are due.
 const CONTENT: usize = 16 << 20;
+
+impl Intake for QueueHandle {
+    fn accepted(&self, queued: Queued) {
+        self.inbox.push(queued);
+    }
+
+    fn backlog(&self, sender: &SenderIdentity) -> u64 {
+        self.inbox.backlog(sender)
+    }
+}
 
 /// Just accepted messages, and how many each sender has in the queue.
 #[derive(Debug, Default)]

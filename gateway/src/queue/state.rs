@@ -159,36 +159,23 @@ fn attempted(
             lost,
         } => {
             let mut after = offered(&progress, upstream, evidence, State::Deferred, Some(reason));
-            after.refusals = after.refusals.saturating_add(refused.into());
             after.lost = after.lost.saturating_add(lost.into());
             if refused {
+                after.refusals = after.refusals.saturating_add(1);
                 after.first_refusal = after.first_refusal.or(Some(now));
             }
-            if reason == Reason::ReversePathRefused {
-                // Its time comes with the hold's next probe, not by the clock.
-                after.state = State::Held;
+            let at = policy.next(now, after.attempts, wait);
+            // The time of a held reverse-path comes with the hold's next probe, not by the clock.
+            let held = reason == Reason::ReversePathRefused;
+            (after.state, after.next_attempt) = if held {
+                (State::Held, None)
             } else {
-                after.next_attempt = Some(policy.next(now, after.attempts, wait));
-            }
+                (after.state, Some(at))
+            };
             after
         }
         Verdict::Held(reason, evidence) => held(&progress, upstream, reason, evidence, now),
-        Verdict::Unconfirmed(evidence) => {
-            let reason = Reason::Unconfirmed;
-            if progress.unconfirmed + 1 >= UNCONFIRMED_MAXIMUM {
-                return held(&progress, upstream, reason, evidence, now);
-            }
-            let mut after = offered(
-                &progress,
-                upstream,
-                evidence,
-                State::Unconfirmed,
-                Some(reason),
-            );
-            after.unconfirmed += 1;
-            after.next_attempt = Some(policy.next(now, after.attempts, UNCONFIRMED_WAIT));
-            after
-        }
+        Verdict::Unconfirmed(evidence) => unconfirmed(&progress, upstream, evidence, now, policy),
         Verdict::Unsuitable(reason, evidence) => {
             let mut after = offered(&progress, upstream, evidence, State::Deferred, Some(reason));
             // Another target may have it at once; when that one lacks it too, time must pass.
@@ -201,6 +188,30 @@ fn attempted(
         }
         Verdict::NotOffered(_) => progress,
     }
+}
+
+fn unconfirmed(
+    progress: &Progress,
+    upstream: &str,
+    evidence: Evidence,
+    now: Timestamp,
+    policy: &Policy,
+) -> Progress {
+    let reason = Reason::Unconfirmed;
+    let times = progress.unconfirmed.saturating_add(1);
+    if times >= UNCONFIRMED_MAXIMUM {
+        return held(progress, upstream, reason, evidence, now);
+    }
+    let mut after = offered(
+        progress,
+        upstream,
+        evidence,
+        State::Unconfirmed,
+        Some(reason),
+    );
+    after.unconfirmed = times;
+    after.next_attempt = Some(policy.next(now, after.attempts, UNCONFIRMED_WAIT));
+    after
 }
 
 fn held(

@@ -6,7 +6,8 @@ use posthouse_config::reason::Reason;
 
 use super::{BREATH, Change, Consequences, End, Ending, Event, REST, again, ended, policy, read};
 use crate::{
-    mail::{Content, Message, Outcome, State, Timestamp},
+    clock::Monotonic,
+    mail::{Content, Message, Outcome, QueueId, State, Timestamp},
     queue::{
         deliver::{Attempt, AttemptReport, Verdict},
         entry::Now,
@@ -14,7 +15,7 @@ use crate::{
         plan::{Plan, plan},
         schedule::Taken,
         settle,
-        shared::Config,
+        shared::{Config, Shared},
         state,
         window::Cached,
     },
@@ -29,15 +30,9 @@ pub(super) async fn attempt(
     taken: Taken,
 ) -> End {
     let shared = ending.shared;
-    let (message, content) = match taken.cached {
-        Some(Cached {
-            message,
-            content: Some(content),
-        }) => (message, content),
-        _ => match read(shared, taken.id).await {
-            Ok(Stored { message, content }) => (message, content),
-            Err(end) => return end,
-        },
+    let (message, content) = match load(ending.shared, taken.id, taken.cached).await {
+        Ok(Stored { message, content }) => (message, content),
+        Err(end) => return end,
     };
     let started = Now::read(&*shared.clock);
     let is_probe = taken.entry.is_probe();
@@ -62,22 +57,8 @@ pub(super) async fn attempt(
                 content: None,
             });
         }
-        Plan::Elsewhere => {
-            return again(
-                message,
-                Some(content),
-                started.mono,
-                Consequences::default(),
-            );
-        }
-        Plan::NotNow => {
-            return again(
-                message,
-                Some(content),
-                started.mono.plus(BREATH),
-                Consequences::default(),
-            );
-        }
+        Plan::Elsewhere => return untouched(message, content, started.mono),
+        Plan::NotNow => return untouched(message, content, started.mono.plus(BREATH)),
     };
     shared.spool.begin(taken.id);
     let attempt = Attempt {
@@ -92,6 +73,22 @@ pub(super) async fn attempt(
     let report = shared.deliver.attempt(attempt).await;
     ending.free();
     outcome(ending, config, upstream, message, content, report, started).await
+}
+
+/// The message and its content, from memory or from the spool.
+async fn load(shared: &Shared, id: QueueId, cached: Option<Cached>) -> Result<Stored, End> {
+    match cached {
+        Some(Cached {
+            message,
+            content: Some(content),
+        }) => Ok(Stored { message, content }),
+        _ => read(shared, id).await,
+    }
+}
+
+/// Nothing was done with the message: it enters the queue again.
+fn untouched(message: Arc<Message>, content: Content, not_before: Monotonic) -> End {
+    again(message, Some(content), not_before, Consequences::default())
 }
 
 /// Writes what an attempt brought, and says what is left to do.
