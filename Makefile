@@ -2,6 +2,10 @@
 
 CARGO ?= cargo
 
+# Built together with the gateway, so that both have the same dependencies once.
+BENCH = $(CARGO) build --locked --release --package posthouse-gateway --package posthouse-tests --bins && \
+	$${CARGO_TARGET_DIR:-target}/release/posthouse-bench
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench bench-all audit
 
@@ -21,10 +25,10 @@ lint: ## format, Clippy without warnings, what may be depended on
 	$(CARGO) deny --locked check bans licenses sources
 
 bench: ## this gateway and Postfix beside each other: 4 KiB, 20 sessions, three runs (needs root and Postfix)
-	$(CARGO) run --locked --release --package posthouse-tests --bin posthouse-bench
+	$(BENCH)
 
 bench-all: ## the same for 4 KiB, 100 KiB, 1 MiB at 1, 20, 100 sessions
-	$(CARGO) run --locked --release --package posthouse-tests --bin posthouse-bench all
+	$(BENCH) all
 
 audit: ## known vulnerabilities in what we depend on (needs the network)
 	$(CARGO) deny check advisories

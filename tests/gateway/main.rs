@@ -22,6 +22,7 @@ mod never_speaks_in_clear_when_tls_was_asked;
 mod one_report_after_a_crash;
 mod reads_changes_without_a_restart;
 mod relays_to_servers_nobody_here_wrote;
+mod says_later_when_the_disk_is_full;
 mod says_what_is_wrong_at_start;
 mod sends_a_test_message;
 mod stops_in_two_steps;
