@@ -16,6 +16,7 @@
 mod compaction;
 mod content_file;
 mod durable;
+mod error;
 mod footer;
 mod index;
 mod lock;
@@ -24,16 +25,16 @@ mod read;
 mod record;
 mod recovery;
 mod segment;
+mod shared;
 mod space;
 mod upkeep;
 mod writer;
 
 use std::{
-    collections::HashMap,
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
@@ -43,15 +44,15 @@ use bytes::Bytes;
 use posthouse_config::status::{SpoolState, SpoolStatus};
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use compaction::Pressure;
 pub use content_file::Upload;
 use durable::{Files, SystemFiles};
-use index::Index;
+pub use error::{OpenError, ReadError, SpoolFailure, StoreError};
 use record::{
     Encoded, RecordType,
     accept::{self, Mark, StoredContent},
     progress,
 };
+use shared::Shared;
 use upkeep::{Upkeep, Worker};
 use writer::{Condition, Effect, Ending, Queue, Record, Request, Writer};
 
@@ -73,97 +74,9 @@ pub struct SpoolOptions {
     pub segment_bytes: u64,
 }
 
-/// Why the spool could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has it.
-    #[error("the spool {0} is in use by another process")]
-    Locked(PathBuf),
-    /// A newer release wrote it.
-    #[error(
-        "{path} is of format {format}, and this release reads up to {}",
-        segment::FORMAT
-    )]
-    Newer {
-        /// What says so.
-        path: PathBuf,
-        /// The format it says.
-        format: u32,
-    },
-    /// An operation failed.
-    #[error("cannot use {path}: {source}")]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-impl OpenError {
-    fn io(path: PathBuf, source: io::Error) -> Self {
-        Self::Io { path, source }
-    }
-
-    /// Whether a person must change something, so that trying again is useless: no such folder, no permission, a
-    /// read-only file system, a lock that is held, a newer format. A disk that fails or is full is none of these.
-    pub fn is_for_a_person(&self) -> bool {
-        match self {
-            Self::Locked(_) | Self::Newer { .. } => true,
-            Self::Io { source, .. } => matches!(
-                source.kind(),
-                io::ErrorKind::NotFound
-                    | io::ErrorKind::NotADirectory
-                    | io::ErrorKind::PermissionDenied
-                    | io::ErrorKind::ReadOnlyFilesystem
-            ),
-        }
-    }
-}
-
 /// Replaces a file in the state folder of a spool, durably.
 pub fn keep_state(spool: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     durable::replace(&SystemFiles, &spool.join("state").join(name), content)
-}
-
-/// Why something was not stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// The disk has no room: `452`, later perhaps.
-    #[error("the disk has no room")]
-    Full,
-    /// The spool has failed and the process is ending: `451`. What the disk holds is not known.
-    #[error("the spool has failed")]
-    Failed,
-}
-
-/// Why a message could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// It is settled, or never was.
-    #[error("no such message")]
-    NotFound,
-    /// What is on the disk is not what was written; it is in quarantine.
-    #[error("damaged, kept as {0}")]
-    Damaged(PathBuf),
-    /// The disk did not give it.
-    #[error("cannot read {path}: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-/// The failure that ended the spool.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{path}: {error}")]
-pub struct SpoolFailure {
-    /// The file or folder.
-    pub path: PathBuf,
-    /// What the system said.
-    pub error: Arc<io::Error>,
 }
 
 /// What an attempt, or a person, brought for one message.
@@ -227,32 +140,6 @@ impl Owner {
     }
 }
 
-/// What the threads and all callers share.
-struct Shared {
-    root: PathBuf,
-    files: Arc<dyn Files>,
-    metrics: Metrics,
-    uuid: [u8; 16],
-    run: u32,
-    segment_bytes: u32,
-    /// The next sequence number.
-    sequence: AtomicU64,
-    /// No number from this one on is given out before the disk says so.
-    sequence_limit: AtomicU64,
-    extending: AtomicBool,
-    index: Mutex<Index>,
-    queue: Queue,
-    upkeep: Upkeep,
-    budget: Arc<Semaphore>,
-    /// Checksums of content files that no `Accept` names yet.
-    content_crcs: Mutex<HashMap<QueueId, u32>>,
-    room: AtomicBool,
-    free_bytes: AtomicU64,
-    bytes: AtomicU64,
-    damaged: AtomicU64,
-    failure: watch::Sender<Option<SpoolFailure>>,
-}
-
 impl Spool {
     /// Opens the spool, blocking: locks, probes, recovers, and calls `visit` once for each unsettled message, the
     /// oldest first.
@@ -261,16 +148,17 @@ impl Spool {
     /// See [`OpenError::is_for_a_person`].
     pub fn open(
         options: SpoolOptions,
-        _clock: Arc<dyn Clock>,
+        clock: Arc<dyn Clock>,
         metrics: Metrics,
         visit: &mut dyn FnMut(Queued),
     ) -> Result<Self, OpenError> {
-        Self::open_on(Arc::new(SystemFiles), options, metrics, visit)
+        Self::open_on(Arc::new(SystemFiles), options, clock, metrics, visit)
     }
 
     fn open_on(
         files: Arc<dyn Files>,
         options: SpoolOptions,
+        clock: Arc<dyn Clock>,
         metrics: Metrics,
         visit: &mut dyn FnMut(Queued),
     ) -> Result<Self, OpenError> {
@@ -280,6 +168,7 @@ impl Spool {
         let shared = Arc::new(Shared {
             root,
             files,
+            clock,
             metrics,
             uuid: recovered.uuid,
             run: recovered.run,
@@ -596,240 +485,6 @@ impl Settlement {
 impl Record {
     fn new(encoded: Encoded, effect: Effect) -> Self {
         Self { encoded, effect }
-    }
-}
-
-impl Shared {
-    fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn has_room(&self) -> bool {
-        self.room.load(Ordering::Relaxed)
-    }
-
-    fn content_crcs(&self) -> MutexGuard<'_, HashMap<QueueId, u32>> {
-        self.content_crcs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// 48 bits of the UUID are in every queue id.
-    fn id(&self, sequence: u64) -> QueueId {
-        let spool = u128::from_be_bytes(self.uuid) >> 80;
-        QueueId::new(u64::try_from(spool).unwrap_or_default(), sequence)
-    }
-
-    fn next_id(&self) -> QueueId {
-        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
-        let limit = self.sequence_limit.load(Ordering::Relaxed);
-        // Long before the limit, so that nobody has to wait for it.
-        if sequence + recovery::SEQUENCES / 2 >= limit
-            && !self.extending.swap(true, Ordering::Relaxed)
-        {
-            self.promise(limit + recovery::SEQUENCES);
-        }
-        self.id(sequence)
-    }
-
-    /// Writes a record that makes every later start begin after `limit`.
-    fn promise(&self, limit: u64) {
-        let id = self.id(limit);
-        let encoded = Encoded::new(RecordType::Begin, 0, id, Bytes::new(), |_| {});
-        let _ = self.queue.push(Request {
-            records: [Some(Record::new(encoded, Effect::Promise(limit))), None],
-            condition: Condition::Always,
-            durable: true,
-            reply: None,
-        });
-    }
-
-    /// The promise is written.
-    fn promised(&self, limit: u64) {
-        self.sequence_limit.fetch_max(limit, Ordering::Relaxed);
-        self.extending.store(false, Ordering::Relaxed);
-        // The segment made ahead says less.
-        self.upkeep.renew();
-    }
-
-    /// What the next segment's header promises.
-    fn sequence_limit(&self) -> u64 {
-        self.sequence_limit.load(Ordering::Relaxed)
-    }
-
-    fn next_sequence(&self) -> u64 {
-        self.sequence.load(Ordering::Relaxed)
-    }
-
-    fn read(&self, id: QueueId, wait: read::Wait) -> Result<Stored, ReadError> {
-        let mut last = None;
-        loop {
-            let located = self.index().locate(id).ok_or(ReadError::NotFound)?;
-            let failure = match read::whole(id, &located, wait) {
-                Ok(read) => return self.stored(id, read),
-                Err(failure) => failure,
-            };
-            let path = located.accept.path.clone();
-            match failure {
-                read::Failure::Io(source) => return Err(ReadError::Io { path, source }),
-                read::Failure::Newer => {
-                    let source = io::Error::other("a newer release wrote it");
-                    return Err(ReadError::Io { path, source });
-                }
-                // Damage, unless the message moved while it was read.
-                read::Failure::Damaged {
-                    segment,
-                    offset,
-                    length,
-                } => {
-                    if last.replace(located.entry.clone()) == Some(located.entry) {
-                        return Err(self.keep_damage(segment, offset, length));
-                    }
-                }
-            }
-        }
-    }
-
-    fn stored(&self, id: QueueId, read: read::Read) -> Result<Stored, ReadError> {
-        let content = match read.content {
-            Some(StoredContent::Inline(bytes)) => Content::Inline(bytes),
-            Some(StoredContent::File { length, .. }) => {
-                let path = content_file::path(&self.root, id);
-                let found = self.files.open(&path).and_then(|file| file.length());
-                match found {
-                    Ok(found) if found == length => {}
-                    Ok(_) => return Err(self.damage(path)),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        return Err(self.damage(path));
-                    }
-                    Err(source) => return Err(ReadError::Io { path, source }),
-                }
-                Content::File {
-                    path: path.into(),
-                    length,
-                }
-            }
-            None => Content::Inline(Bytes::new()),
-        };
-        Ok(Stored {
-            message: Arc::new(read.message),
-            content,
-        })
-    }
-
-    fn damage(&self, path: PathBuf) -> ReadError {
-        self.damaged.fetch_add(1, Ordering::Relaxed);
-        self.metrics.spool_damaged_records.inc();
-        tracing::error!(path = %path.display(), "damaged");
-        ReadError::Damaged(path)
-    }
-
-    fn keep_damage(&self, number: u32, offset: u32, length: u32) -> ReadError {
-        let path = segment::path(&self.root, number);
-        let Some(segment) = self.index().segment(number) else {
-            return ReadError::NotFound;
-        };
-        let mut bytes = vec![0; length as usize];
-        let kept = segment
-            .file
-            .read_at(&mut bytes, offset.into())
-            .and_then(|_| {
-                quarantine::keep(&*self.files, &self.root, number, offset.into(), &bytes)
-            });
-        match kept {
-            Ok(path) => self.damage(path),
-            Err(source) => ReadError::Io { path, source },
-        }
-    }
-
-    /// What a failed operation on a content file means. Anything but a full disk ends the spool.
-    fn store_error(&self, id: QueueId, error: &io::Error) -> StoreError {
-        let result = content_file::error_of(error);
-        if result == StoreError::Failed {
-            self.fail(&content_file::path(&self.root, id), error);
-        }
-        result
-    }
-
-    /// The spool has failed; the first failure counts.
-    fn fail(&self, path: &Path, error: &io::Error) {
-        self.queue.end(Ending::Abandon);
-        let copy = error.raw_os_error().map_or_else(
-            || io::Error::new(error.kind(), error.to_string()),
-            io::Error::from_raw_os_error,
-        );
-        tracing::error!(path = %path.display(), %error, "the spool has failed");
-        self.metrics.spool_failed.set(1);
-        self.failure.send_if_modified(|failure| {
-            let first = failure.is_none();
-            if first {
-                *failure = Some(SpoolFailure {
-                    path: path.to_owned(),
-                    error: Arc::new(copy),
-                });
-            }
-            first
-        });
-    }
-
-    /// Looks at the free space, and whether it is enough for new mail.
-    /// `spare_bytes` are in files that can become segments, or just did.
-    fn look_at_space(&self, spare_bytes: u64) -> io::Result<()> {
-        let space = self.files.space(&self.root)?;
-        let index = self.index();
-        let in_log: u64 = index
-            .segments()
-            .values()
-            .map(|live| u64::from(live.segment.length))
-            .sum();
-        let messages = index.len() as u64;
-        drop(index);
-        let bytes = in_log + spare_bytes;
-        let room = space::has_room(space, spare_bytes, self.segment_bytes, messages);
-        self.room.store(room, Ordering::Relaxed);
-        self.free_bytes.store(space.free, Ordering::Relaxed);
-        self.bytes.store(bytes, Ordering::Relaxed);
-        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        self.metrics.spool_bytes.set(gauge(bytes));
-        self.metrics.spool_free_bytes.set(gauge(space.free));
-        Ok(())
-    }
-
-    /// How little room there is.
-    fn pressure(&self, spare_bytes: u64) -> Pressure {
-        let reserve = space::RESERVE * u64::from(self.segment_bytes);
-        if !self.has_room() {
-            Pressure::Full
-        } else if self.free_bytes.load(Ordering::Relaxed) + spare_bytes < 2 * reserve {
-            Pressure::High
-        } else {
-            Pressure::Low
-        }
-    }
-
-    /// Asks the writer for a sync; the answer says when it is done.
-    fn barrier(&self) -> Option<oneshot::Receiver<Result<bool, StoreError>>> {
-        let (reply, answer) = oneshot::channel();
-        let request = Request {
-            records: [None, None],
-            condition: Condition::Always,
-            durable: true,
-            reply: Some(reply),
-        };
-        self.queue.push(request).ok().map(|()| answer)
-    }
-
-    /// Ends both threads and lets the lock go.
-    fn end(&self, threads: Option<Threads>, how: Ending) {
-        let Some(threads) = threads else { return };
-        self.queue.end(how);
-        // The writer first: it may wait for a segment. A thread that panicked has nothing more to say.
-        if how == Ending::Abandon {
-            self.upkeep.end();
-        }
-        let _ = threads.writer.join();
-        self.upkeep.end();
-        let _ = threads.upkeep.join();
     }
 }
 

@@ -8,10 +8,14 @@
 //!   relay again what was relayed: the segment of the `Remove` is *pinned* by those segments;
 //! - a `Begin` is alive until the attempt's outcome, a count of deaths until its message is removed.
 
+mod entries;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
+
+use entries::Entries;
 
 use super::{record::accept::Mark, segment::Segment};
 use crate::mail::QueueId;
@@ -96,7 +100,7 @@ pub(super) struct Located {
 /// The index.
 #[derive(Default)]
 pub(super) struct Index {
-    entries: HashMap<QueueId, Entry>,
+    entries: Entries,
     marks: HashMap<QueueId, Marks>,
     /// Segments that hold an older `Accept` of a message besides the one in its entry.
     stale: HashMap<QueueId, Vec<u32>>,
@@ -109,22 +113,20 @@ impl Index {
     }
 
     pub(super) fn contains(&self, id: QueueId) -> bool {
-        self.entries.contains_key(&id)
+        self.entries.get(id).is_some()
     }
 
     pub(super) fn generation(&self, id: QueueId) -> Option<u32> {
-        self.entries.get(&id).map(|entry| entry.generation)
+        self.entries.get(id).map(|entry| entry.generation)
     }
 
     pub(super) fn entry(&self, id: QueueId) -> Option<&Entry> {
-        self.entries.get(&id)
+        self.entries.get(id)
     }
 
     /// Every unsettled message, the oldest first.
     pub(super) fn ids(&self) -> Vec<QueueId> {
-        let mut ids: Vec<_> = self.entries.keys().copied().collect();
-        ids.sort_unstable_by_key(|id| (id.sequence(), *id));
-        ids
+        self.entries.ids()
     }
 
     pub(super) fn segments(&self) -> &BTreeMap<u32, Live> {
@@ -156,7 +158,7 @@ impl Index {
 
     /// An `Accept` was written. One of a lower generation than is known is only remembered for what it pins.
     pub(super) fn accept(&mut self, id: QueueId, entry: Entry, mark: Mark) {
-        if let Some(known) = self.entries.get(&id) {
+        if let Some(known) = self.entries.get(id) {
             if known.generation > entry.generation {
                 if known.accept.segment != entry.accept.segment {
                     self.stale.entry(id).or_default().push(entry.accept.segment);
@@ -182,7 +184,7 @@ impl Index {
 
     /// An `Outcome` was written: it ends the attempt.
     pub(super) fn outcome(&mut self, id: QueueId, recipients: &[u32], position: Position) {
-        let Some(entry) = self.entries.get_mut(&id) else {
+        let Some(entry) = self.entries.get_mut(id) else {
             return;
         };
         let mut released = Vec::new();
@@ -203,7 +205,7 @@ impl Index {
 
     /// A `Begin` was written.
     pub(super) fn begin(&mut self, id: QueueId, segment: u32) {
-        if self.entries.contains_key(&id) {
+        if self.entries.get(id).is_some() {
             let marks = self.marks.get(&id).copied().unwrap_or_default();
             let in_flight = Some(segment);
             self.set_marks(id, Marks { in_flight, ..marks });
@@ -212,7 +214,7 @@ impl Index {
 
     /// A count of deaths was written.
     pub(super) fn state_deaths(&mut self, id: QueueId, deaths: u8, segment: u32) {
-        if self.entries.contains_key(&id) {
+        if self.entries.get(id).is_some() {
             let marks = Marks {
                 deaths,
                 stated: Some(segment),
@@ -277,7 +279,7 @@ impl Index {
 
     /// What is needed to read a message.
     pub(super) fn locate(&self, id: QueueId) -> Option<Located> {
-        let entry = self.entries.get(&id)?;
+        let entry = self.entries.get(id)?;
         let file = |number: u32| {
             self.segments
                 .get(&number)
@@ -337,7 +339,7 @@ impl Index {
 
     /// Whether something in that segment is alive for this message.
     pub(super) fn refers_to(&self, id: QueueId, segment: u32) -> bool {
-        let Some(entry) = self.entries.get(&id) else {
+        let Some(entry) = self.entries.get(id) else {
             return false;
         };
         entry.accept.segment == segment
@@ -353,7 +355,7 @@ impl Index {
 
     /// An unsettled message has older `Accept`s that a removal before this one was for.
     pub(super) fn remember_stale(&mut self, id: QueueId, segments: &[u32]) {
-        if self.entries.contains_key(&id) {
+        if self.entries.get(id).is_some() {
             self.stale.entry(id).or_default().extend(segments);
         }
     }
@@ -370,7 +372,7 @@ impl Index {
 
     /// Takes a message out, with all it keeps alive but its marks.
     fn detach(&mut self, id: QueueId) -> Option<Entry> {
-        let entry = self.entries.remove(&id)?;
+        let entry = self.entries.remove(id)?;
         self.release(entry.accept.segment, entry.length);
         for position in entry.latest.positions() {
             self.release(position.segment, 0);

@@ -121,7 +121,10 @@ fn try_boot(disk: &Disk) -> Result<(Spool, Vec<Queued>), OpenError> {
     let mut found = Vec::new();
     let metrics = Metrics::new("0.0.0").unwrap();
     let files = Arc::new(disk.clone());
-    let spool = Spool::open_on(files, options, metrics, &mut |queued| found.push(queued))?;
+    let clock = Arc::new(ManualClock::new());
+    let spool = Spool::open_on(files, options, clock, metrics, &mut |queued| {
+        found.push(queued);
+    })?;
     Ok((spool, found))
 }
 

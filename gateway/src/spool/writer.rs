@@ -7,19 +7,21 @@
 //!
 //! A write or sync that fails is not retried: everyone who waits is told, and the spool has failed.
 
+mod queue;
+
 use std::{
     io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
+pub(super) use queue::{Condition, Effect, Ending, Queue, Record, Reply, Request};
 
 use super::{
     Shared, StoreError,
     footer::{self, Footer},
     index::{Entry, Latest, Position},
-    record::{CONTENT_FILE, Encoded, RecordType, accept::Mark},
+    record::{CONTENT_FILE, RecordType},
     segment::{RECORDS, Segment},
 };
 use crate::mail::QueueId;
@@ -28,181 +30,6 @@ use crate::mail::QueueId;
 const LAZY_SYNC: Duration = Duration::from_millis(100);
 /// Octets gathered for one write: a sync of more than this would make everyone wait for one.
 const BATCH: usize = 4 * 1024 * 1024;
-
-/// What a record does to the index once it is written.
-#[derive(Clone, Debug)]
-pub(super) enum Effect {
-    Accept {
-        generation: u32,
-        recipients: u32,
-        mark: Mark,
-    },
-    Begin,
-    Outcome(Box<[u32]>),
-    Remove,
-    /// A `Remove` copied forward, and the segments that need it.
-    RemoveAgain(Vec<u32>),
-    /// No sequence number from this one on is given out.
-    Promise(u64),
-}
-
-/// A record to be written.
-#[derive(Clone, Debug)]
-pub(super) struct Record {
-    pub(super) encoded: Encoded,
-    pub(super) effect: Effect,
-}
-
-/// When a request is worth writing.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Condition {
-    /// Always; told that the disk is full if there is no room for new mail.
-    NewMail,
-    /// Always, from the reserve if need be.
-    Always,
-    /// If the message is not settled yet.
-    Unsettled(QueueId),
-    /// If the message is settled.
-    Settled(QueueId),
-    /// If the message is still exactly as it was read.
-    Unchanged(QueueId, Box<(Entry, Mark)>),
-}
-
-/// Something to be written: one record, or two that count only together.
-pub(super) struct Request {
-    pub(super) records: [Option<Record>; 2],
-    pub(super) condition: Condition,
-    /// Answer only when it is on stable storage.
-    pub(super) durable: bool,
-    /// Whether it was written.
-    pub(super) reply: Option<Reply>,
-}
-
-/// Where the writer's answer goes: whether the condition held.
-pub(super) type Reply = oneshot::Sender<Result<bool, StoreError>>;
-
-impl Request {
-    fn length(&self) -> usize {
-        self.records().map(|record| record.encoded.length()).sum()
-    }
-
-    fn records(&self) -> impl Iterator<Item = &Record> {
-        self.records.iter().flatten()
-    }
-
-    /// Whether the upkeep asked.
-    fn is_upkeep(&self) -> bool {
-        let copied = matches!(
-            self.condition,
-            Condition::Unchanged(..) | Condition::Settled(_)
-        );
-        copied || self.length() == 0
-    }
-
-    fn answer(self, result: Result<bool, StoreError>) {
-        if let Some(reply) = self.reply {
-            // Whoever no longer waits no longer wants to know.
-            let _ = reply.send(result);
-        }
-    }
-}
-
-/// What waits for the writer.
-#[derive(Default)]
-pub(super) struct Queue {
-    state: Mutex<Waiting>,
-    wake: Condvar,
-}
-
-#[derive(Default)]
-struct Waiting {
-    requests: Vec<Request>,
-    /// The writer sleeps: a push has to wake it.
-    parked: bool,
-    /// Room may have been found for what is held back.
-    nudged: bool,
-    ending: Ending,
-}
-
-/// Whether the writer is to end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Ending {
-    #[default]
-    No,
-    /// Write and seal what is there.
-    Close,
-    /// Drop everything.
-    Abandon,
-}
-
-impl Queue {
-    /// Hands over a request; refused once the writer has ended.
-    pub(super) fn push(&self, request: Request) -> Result<(), StoreError> {
-        let mut state = self.lock();
-        if state.ending != Ending::No {
-            return Err(StoreError::Failed);
-        }
-        state.requests.push(request);
-        self.unpark(state);
-        Ok(())
-    }
-
-    /// Asks the writer to end. It takes no further requests from now on.
-    pub(super) fn end(&self, how: Ending) {
-        let mut state = self.lock();
-        state.ending = how;
-        self.unpark(state);
-    }
-
-    /// Tells the writer to look again at what it holds back.
-    pub(super) fn nudge(&self) {
-        let mut state = self.lock();
-        state.nudged = true;
-        self.unpark(state);
-    }
-
-    /// Wakes the writer only if it sleeps: a wake costs a system call.
-    fn unpark(&self, mut state: MutexGuard<'_, Waiting>) {
-        if std::mem::take(&mut state.parked) {
-            drop(state);
-            self.wake.notify_one();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for requests, at most until `deadline`, and swaps them for an empty list.
-    fn take(&self, requests: &mut Vec<Request>, deadline: Option<Instant>) -> Ending {
-        let mut state = self.lock();
-        while state.requests.is_empty() && state.ending == Ending::No && !state.nudged {
-            state.parked = true;
-            state = match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
-                None => self
-                    .wake
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(Duration::ZERO) => break,
-                Some(left) => {
-                    self.wake
-                        .wait_timeout(state, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
-            };
-        }
-        state.parked = false;
-        state.nudged = false;
-        std::mem::swap(&mut state.requests, requests);
-        state.ending
-    }
-
-    /// Everything that still waits, once nothing more will come.
-    fn drain(&self) -> Vec<Request> {
-        std::mem::take(&mut self.lock().requests)
-    }
-}
 
 /// The segment being written.
 pub(super) struct Active {
@@ -505,10 +332,10 @@ impl Writer {
     /// Makes everything written durable and answers those who wait for it.
     fn sync(&mut self) -> Result<(), Failure> {
         if self.unsynced.is_some() {
-            let start = Instant::now();
+            let start = self.shared.clock.now();
             let synced = self.active.segment.file.sync();
             synced.map_err(|error| self.failure(error))?;
-            let seconds = start.elapsed().as_secs_f64();
+            let seconds = self.shared.clock.now().since(start).as_secs_f64();
             self.shared.metrics.spool_sync_seconds.observe(seconds);
             self.unsynced = None;
         }
