@@ -190,7 +190,7 @@ impl Spool {
         let spare_bytes = recovered.store.spare_bytes();
         let path = || shared.root.clone();
         shared
-            .look_at_space(spare_bytes)
+            .look_at_space(spare_bytes, 0)
             .map_err(|error| OpenError::io(path(), error))?;
         let writer = Writer::new(Arc::clone(&shared), recovered.active);
         let worker = Worker::new(Arc::clone(&shared), recovered.store);

@@ -236,8 +236,9 @@ impl Shared {
     }
 
     /// Looks at the free space, and whether it is enough for new mail.
-    /// `spare_bytes` are in files that can become segments, or just did.
-    pub(super) fn look_at_space(&self, spare_bytes: u64) -> io::Result<()> {
+    /// `spare_bytes` are in files that can become segments; `ready_bytes` in the next one, which does not count: mail
+    /// that begins it must leave the reserve whole.
+    pub(super) fn look_at_space(&self, spare_bytes: u64, ready_bytes: u64) -> io::Result<()> {
         let space = self.files.space(&self.root)?;
         let index = self.index();
         let in_log: u64 = index
@@ -247,7 +248,7 @@ impl Shared {
             .sum();
         let messages = index.len() as u64;
         drop(index);
-        let bytes = in_log + spare_bytes;
+        let bytes = in_log + spare_bytes + ready_bytes;
         let room = space::has_room(space, spare_bytes, self.segment_bytes, messages);
         self.room.store(room, Ordering::Relaxed);
         self.free_bytes.store(space.free, Ordering::Relaxed);

@@ -274,7 +274,7 @@ impl Worker {
         self.compaction.step(&self.shared, pressure)?;
         self.store.adjust(self.idle_ticks < IDLE_TICKS)?;
         let ready = self.shared.upkeep.ready_bytes();
-        self.shared.look_at_space(self.store.spare_bytes() + ready)
+        self.shared.look_at_space(self.store.spare_bytes(), ready)
     }
 
     fn make_next(&mut self, length: u32) -> io::Result<()> {
@@ -289,8 +289,8 @@ impl Worker {
         let next = match self.store.next(length, header) {
             Ok(segment) => {
                 // Before the writer has it: mail may begin it only if what then remains is enough.
-                let spare_bytes = self.store.spare_bytes() + u64::from(segment.length);
-                self.shared.look_at_space(spare_bytes)?;
+                self.shared
+                    .look_at_space(self.store.spare_bytes(), segment.length.into())?;
                 Next::Ready(Arc::new(segment))
             }
             Err(error) if durable::is_full(&error) => Next::NoRoom(length),
