@@ -11,7 +11,12 @@ use crate::{
 pub(crate) fn machine(disk: &Disk) {
     let cpus = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    println!("{cpus} CPUs, Linux {}", kernel.trim());
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
+    println!(
+        "{cpus} CPUs, Linux {}, load average before: {load} (figures but CPU want a machine at rest)",
+        kernel.trim()
+    );
     println!(
         "bare 4 KiB write + fdatasync: p50 {}, p99 {}{}",
         time(disk.p50),

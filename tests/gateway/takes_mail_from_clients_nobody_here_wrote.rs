@@ -73,7 +73,7 @@ impl Desk {
 
 #[test]
 fn swaks() {
-    let Some(program) = peer::program("swaks") else {
+    let Some(program) = peer::swaks() else {
         return;
     };
     let desk = Desk::open();

@@ -25,13 +25,22 @@ pub fn program(name: &str) -> Option<PathBuf> {
 
 /// The system's Python, if it has a module.
 pub fn python(module: &str) -> Option<PathBuf> {
-    let python = PathBuf::from("/usr/bin/python3");
-    let mut command = Command::new(&python);
-    let has = command.args(["-c", &format!("import {module}")]).output();
-    if has.is_ok_and(|output| output.status.success()) {
-        Some(python)
+    has("/usr/bin/python3", &["-c", &format!("import {module}")])
+}
+
+/// swaks, if its Perl can speak TLS.
+pub fn swaks() -> Option<PathBuf> {
+    has("/usr/bin/perl", &["-MNet::SSLeay", "-e", "1"])?;
+    program("swaks")
+}
+
+/// An interpreter that can do this.
+fn has(interpreter: &str, arguments: &[&str]) -> Option<PathBuf> {
+    let output = Command::new(interpreter).args(arguments).output();
+    if output.is_ok_and(|output| output.status.success()) {
+        Some(PathBuf::from(interpreter))
     } else {
-        missing(&format!("/usr/bin/python3 with {module}"))
+        missing(&format!("{interpreter} {}", arguments.join(" ")))
     }
 }
 
