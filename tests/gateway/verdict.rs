@@ -1,0 +1,9 @@
+//! Each row of the verdict table, kept by the queue on a real spool and by relaying over loopback, in one process: a
+//! provider does what its script says, and what became of the mail, of the upstream and of the sender is looked at.
+//!
+//! One file per group of rows, in the order of a session. Time is in the test's hand: it stands still while anything is
+//! under way.
+
+mod relaying;
+
+mod verdicts_of_opening;
