@@ -6,4 +6,6 @@
 
 mod relaying;
 
+mod verdicts_of_mail;
 mod verdicts_of_opening;
+mod verdicts_of_rcpt;

@@ -393,6 +393,23 @@ impl Relaying {
         );
     }
 
+    /// Asserts that these recipients of one message of [`FROM`] failed, each with a status, that one report says so, and
+    /// that the provider took it.
+    pub(super) fn assert_reported(&self, provider: &Provider, failed: &[(&str, &str)]) {
+        let reports = reports(provider);
+        assert_eq!((self.reports(), reports.len()), (1, 1));
+        assert_eq!(self.outcomes("failed"), failed.len() as u64);
+        assert_eq!(reports[0].recipients, [FROM]);
+        let text = reports[0].text();
+        assert_eq!(text.matches("Action: failed").count(), failed.len());
+        for (recipient, status) in failed {
+            let of_recipient = format!(
+                "Final-Recipient: rfc822; {recipient}\r\nAction: failed\r\nStatus: {status}\r\n"
+            );
+            assert!(text.contains(&of_recipient), "{of_recipient} in {text}");
+        }
+    }
+
     /// Asserts that nothing has failed and nobody was told anything.
     pub(super) fn assert_nothing_failed(&self) {
         let failed = self.outcomes("failed") + self.outcomes("expired");
@@ -457,6 +474,17 @@ pub(super) fn at(step: Step, turn: Turn) -> Script {
 /// A script that answers so at one step.
 pub(super) fn says(step: Step, reply: &str) -> Script {
     at(step, Turn::reply(reply))
+}
+
+/// A script that answers so at one step, where the line contains a word.
+pub(super) fn refuses(step: Step, word: &'static str, reply: &'static str) -> Script {
+    Script::new(move |exchange| {
+        if exchange.step == step && exchange.line.contains(word) {
+            Turn::reply(reply)
+        } else {
+            Turn::Usual
+        }
+    })
 }
 
 /// Minutes.
