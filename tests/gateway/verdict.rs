@@ -6,6 +6,8 @@
 
 mod relaying;
 
+mod verdicts_of_content;
 mod verdicts_of_mail;
 mod verdicts_of_opening;
 mod verdicts_of_rcpt;
+mod verdicts_of_the_final_dot;

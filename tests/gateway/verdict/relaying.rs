@@ -45,6 +45,9 @@ pub(super) const TO: &str = "someone@customer.example";
 /// Time moves in such steps: short against every time-out, so that an attempt which begins between two of them lives.
 const STEP: Duration = Duration::from_secs(10);
 
+/// A day is not passed in ten thousand steps; work is done at each of them all the same.
+const MOST_STEPS: u32 = 500;
+
 /// A message to be accepted.
 pub(super) struct Mail<'a> {
     /// Who sends it; `None` is an anonymous client.
@@ -256,6 +259,12 @@ impl Relaying {
         (message, content)
     }
 
+    /// A person wants a message tried now.
+    pub(super) fn retry(&self, id: QueueId) {
+        self.run(self.queue.retry(id)).unwrap();
+        self.settle();
+    }
+
     /// Waits until nothing more happens at this time: no probe is due, no attempt is under way, and none can begin.
     pub(super) fn settle(&self) {
         wait::until_true("everything at this time is done", || self.is_quiet());
@@ -279,7 +288,7 @@ impl Relaying {
         let mut left = by;
         while !left.is_zero() {
             self.settle();
-            let step = left.min(STEP);
+            let step = left.min(STEP.max(by / MOST_STEPS));
             self.clock.advance(step);
             left -= step;
         }
