@@ -10,4 +10,7 @@ mod verdicts_of_content;
 mod verdicts_of_mail;
 mod verdicts_of_opening;
 mod verdicts_of_rcpt;
+mod verdicts_of_targets;
+mod verdicts_of_the_breaker;
 mod verdicts_of_the_final_dot;
+mod verdicts_of_the_session;

@@ -306,6 +306,20 @@ impl Relaying {
         self.settle();
     }
 
+    /// As [`Relaying::time_out`] for a write: until the sockets' buffers are full each part is given that long anew.
+    pub(super) fn time_out_of_writing(&self, limit: Duration) {
+        loop {
+            let is_given = || self.clock.is_awaited(limit);
+            wait::until_true("something is given that long", || {
+                is_given() || self.is_quiet()
+            });
+            if !is_given() {
+                return;
+            }
+            self.clock.advance(limit);
+        }
+    }
+
     /// What waits.
     pub(super) fn figures(&self) -> Figures {
         self.run(self.queue.figures()).unwrap()

@@ -144,7 +144,7 @@ fn a_provider_that_stalls_before_the_dot_defers_the_mail() {
         body: &b"0123456789012345678901234567890123456789\r\n".repeat(LARGE / 42),
         ..Mail::default()
     });
-    relaying.time_out(minutes(3));
+    relaying.time_out_of_writing(minutes(3));
     assert_eq!(
         (
             relaying.progress(large).phase,
