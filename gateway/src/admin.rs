@@ -13,7 +13,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::shutdown::{Shutdown, Stage};
 
@@ -22,6 +22,9 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An answer that has to be asked for elsewhere.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// After an error of `accept`, which is nearly always a lack of file descriptors: trying at once would only spin.
+const AFTER_ERROR: Duration = Duration::from_secs(1);
 
 /// What the admin port shows.
 pub trait Shown: Send + Sync + 'static {
@@ -44,7 +47,10 @@ pub async fn serve(listener: TcpListener, shown: Arc<dyn Shown>, mut shutdown: S
             Ok((stream, _)) => {
                 tokio::spawn(connection(stream, Arc::clone(&shown), shutdown.clone()));
             }
-            Err(error) => debug!(%error, "admin: accept failed"),
+            Err(error) => {
+                warn!(%error, "admin: accept failed");
+                tokio::time::sleep(AFTER_ERROR).await;
+            }
         }
     }
 }

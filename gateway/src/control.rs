@@ -17,7 +17,7 @@ use tokio::{
     net::{UnixListener, UnixStream},
     sync::Semaphore,
 };
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::{
     mail::QueueId,
@@ -30,6 +30,9 @@ const MAXIMUM_REQUEST: u64 = 64 * 1024;
 
 /// Connections at once: people, not programs, are on the other side.
 const MAXIMUM_CONNECTIONS: usize = 16;
+
+/// After an error of `accept`, which is nearly always a lack of file descriptors: trying at once would only spin.
+const AFTER_ERROR: Duration = Duration::from_secs(1);
 
 /// How long a request may take to arrive.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -113,7 +116,10 @@ pub async fn serve(listener: UnixListener, queue: QueueHandle, mut shutdown: Shu
                     drop(place);
                 });
             }
-            Err(error) => debug!(%error, "control: accept failed"),
+            Err(error) => {
+                warn!(%error, "control: accept failed");
+                tokio::time::sleep(AFTER_ERROR).await;
+            }
         }
     }
 }

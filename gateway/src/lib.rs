@@ -88,6 +88,9 @@ pub enum RunError {
     /// The spool failed while running; what the disk holds counts, and is read at the next start.
     #[error("the spool has failed: {0}")]
     SpoolFailed(SpoolFailure),
+    /// A part of the gateway panicked. The process ends, since without it mail would be taken and not relayed.
+    #[error("a part of the gateway failed: {0}")]
+    Part(#[source] tokio::task::JoinError),
     /// The control socket cannot be had.
     #[error("control socket {path}: {source}")]
     Control {
@@ -214,7 +217,7 @@ impl Gateway {
         });
         tokio::select! {
             failure = spool.failed() => return Err(RunError::SpoolFailed(failure)),
-            () = async { while ending.join_next().await.is_some() {} } => {}
+            ended = all(ending) => ended?,
         }
         spool.close().await;
         info!("stopped");
@@ -280,6 +283,14 @@ impl Gateway {
         self.shutdown.clone().reached(Stage::Stopping).await;
         Ok(())
     }
+}
+
+/// Waits until every part has ended in good order.
+async fn all(mut parts: JoinSet<()>) -> Result<(), RunError> {
+    while let Some(ended) = parts.join_next().await {
+        ended.map_err(RunError::Part)?;
+    }
+    Ok(())
 }
 
 async fn bind_admin(address: SocketAddr) -> Result<TcpListener, RunError> {

@@ -29,3 +29,4 @@ mod stops_in_two_steps;
 mod streams_large_messages_in_flat_memory;
 mod takes_mail_from_clients_nobody_here_wrote;
 mod tells_what_it_does;
+mod verdict;

@@ -21,7 +21,7 @@ use socket2::{Domain, Socket, Type};
 pub use mail::Mail;
 pub use script::{Exchange, ProviderTls, Script, Step, Turn};
 
-use crate::wait;
+use crate::{wait, wire::Octets};
 
 /// A command as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +58,7 @@ struct Record {
     mails: Vec<Mail>,
     commands: Vec<Command>,
     connections: usize,
+    octets: Octets,
 }
 
 impl Provider {
@@ -110,6 +111,11 @@ impl Provider {
         let record = self.shared.record();
         let fits = |command: &&Command| command.text.to_uppercase().starts_with(verb);
         record.commands.iter().filter(fits).count()
+    }
+
+    /// The first mebibyte of what came over all connections as it was on the wire, encrypted or not.
+    pub fn octets(&self) -> Vec<u8> {
+        self.shared.octets().lock().unwrap().clone()
     }
 
     /// Connections so far.
@@ -182,6 +188,10 @@ impl Absent {
 impl Shared {
     fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().unwrap()
+    }
+
+    fn octets(&self) -> Octets {
+        Arc::clone(&self.record().octets)
     }
 
     fn script(&self) -> Arc<Script> {

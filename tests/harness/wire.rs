@@ -3,7 +3,7 @@
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{Shutdown, TcpStream},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -15,6 +15,40 @@ use rustls::{
 /// No single read takes longer on a working system; a test that hangs is worse than one that fails.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// Octets that are kept of what was read, for all connections that share the record.
+const RECORDED: usize = 1 << 20;
+
+/// What was read from sockets, as it was on the wire.
+pub type Octets = Arc<Mutex<Vec<u8>>>;
+
+/// A socket; what is read from it may be recorded.
+struct Tapped {
+    socket: TcpStream,
+    record: Option<Octets>,
+}
+
+impl Read for Tapped {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.socket.read(buffer)?;
+        if let Some(record) = &self.record {
+            let mut record = record.lock().unwrap();
+            let room = RECORDED.saturating_sub(record.len()).min(count);
+            record.extend_from_slice(&buffer[..room]);
+        }
+        Ok(count)
+    }
+}
+
+impl Write for Tapped {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
+}
+
 trait Transport: Read + Write + Send {}
 impl<T: Read + Write + Send> Transport for T {}
 
@@ -23,18 +57,33 @@ pub struct Wire {
     socket: TcpStream,
     stream: BufReader<Box<dyn Transport>>,
     secure: bool,
+    record: Option<Octets>,
 }
 
 impl Wire {
     /// Over a socket, in clear.
     pub fn new(socket: TcpStream) -> io::Result<Self> {
+        Self::over(socket, None)
+    }
+
+    /// As `new`, keeping what comes.
+    pub fn recorded(socket: TcpStream, record: Octets) -> io::Result<Self> {
+        Self::over(socket, Some(record))
+    }
+
+    fn over(socket: TcpStream, record: Option<Octets>) -> io::Result<Self> {
         socket.set_read_timeout(Some(READ_TIMEOUT))?;
         socket.set_nodelay(true)?;
-        let stream: Box<dyn Transport> = Box::new(socket.try_clone()?);
+        let tapped = Tapped {
+            socket: socket.try_clone()?,
+            record: record.clone(),
+        };
+        let stream: Box<dyn Transport> = Box::new(tapped);
         Ok(Self {
             socket,
             stream: BufReader::new(stream),
             secure: false,
+            record,
         })
     }
 
@@ -46,7 +95,11 @@ impl Wire {
     /// Starts TLS as the server.
     pub fn accept_tls(&mut self, config: Arc<ServerConfig>) -> io::Result<()> {
         let connection = ServerConnection::new(config).map_err(io::Error::other)?;
-        let mut stream = StreamOwned::new(connection, self.socket.try_clone()?);
+        let tapped = Tapped {
+            socket: self.socket.try_clone()?,
+            record: self.record.clone(),
+        };
+        let mut stream = StreamOwned::new(connection, tapped);
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;
         }

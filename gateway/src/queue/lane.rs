@@ -105,7 +105,7 @@ impl Lane {
         !self.standings.contains(&Standing::Able)
     }
 
-    /// Whether every target is away, so that its messages show the state of their upstreams.
+    /// Whether every target is away, none of them only for a short while.
     pub(crate) fn is_cut_off(&self) -> bool {
         self.standings
             .iter()

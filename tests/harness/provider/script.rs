@@ -31,6 +31,8 @@ pub enum Step {
     Rcpt,
     /// DATA.
     Data,
+    /// The first line of content came; the usual thing is to read on. After a reply the rest is read and thrown away.
+    Content,
     /// The end of content.
     Final,
     /// RSET, NOOP, QUIT and what nobody knows.
@@ -41,7 +43,7 @@ pub enum Step {
 pub struct Exchange<'a> {
     /// The step.
     pub step: Step,
-    /// The command line, or the subject at the end of content.
+    /// The command line; in the content its first line, at its end the subject.
     pub line: &'a str,
     /// Which connection, counted from 0.
     pub connection: usize,
@@ -129,6 +131,15 @@ impl Script {
     pub fn user(self, name: &str, password: &str) -> Self {
         Self {
             user: Some((name.to_owned(), password.to_owned())),
+            ..self
+        }
+    }
+
+    /// Offering these extensions beside STARTTLS and AUTH.
+    #[must_use]
+    pub fn extensions(self, extensions: &[&str]) -> Self {
+        Self {
+            extensions: extensions.iter().map(|&name| name.to_owned()).collect(),
             ..self
         }
     }

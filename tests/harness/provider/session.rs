@@ -17,7 +17,9 @@ struct Session<'a> {
 
 /// Serves one connection to its end. What a peer does is on record, so how a session ends is not reported.
 pub(super) fn serve(socket: TcpStream, shared: &Shared) {
-    let Ok(wire) = Wire::new(socket) else { return };
+    let Ok(wire) = Wire::recorded(socket, shared.octets()) else {
+        return;
+    };
     let mut session = Session {
         wire,
         shared,
@@ -176,21 +178,15 @@ impl Session<'_> {
     }
 
     fn content(&mut self, line: &str) -> io::Result<()> {
-        if self
-            .mail
-            .as_ref()
-            .is_none_or(|mail| mail.recipients.is_empty())
-        {
-            return self
-                .answer(Step::Data, line, "554 5.5.1 No valid recipients")
-                .map(drop);
-        }
-        if !self.answer(Step::Data, line, "354 Go ahead")? {
-            return Ok(());
-        }
-        let Some(mut mail) = self.mail.take() else {
-            return Ok(());
+        let usual = match &self.mail {
+            Some(mail) if !mail.recipients.is_empty() => "354 Go ahead",
+            _ => "554 5.5.1 No valid recipients",
         };
+        if !self.answer(Step::Data, line, usual)? {
+            return Ok(());
+        }
+        // Without a recipient only a script leads here, as servers do that say 354 to everything.
+        let mut mail = self.mail.take().unwrap_or_default();
         self.read_content(&mut mail)?;
         let subject = mail.subject();
         // On record before the reply is written: who has read the reply finds the message here.
@@ -204,10 +200,14 @@ impl Session<'_> {
     /// A dot alone between any two line ends is the end: lax on purpose.
     fn read_content(&mut self, mail: &mut Mail) -> io::Result<()> {
         let keep = self.shared.script().keep;
+        let mut is_first = true;
         loop {
             let line = self.wire.read_line()?;
             if line.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if std::mem::take(&mut is_first) {
+                self.interrupt(&line)?;
             }
             let alone = line == b".\r\n" || line == b".\n";
             if alone || line.windows(3).any(|three| three == b"\r.\r") {
@@ -218,6 +218,18 @@ impl Session<'_> {
             let room = keep.saturating_sub(mail.content.len()).min(text.len());
             mail.content.extend_from_slice(&text[..room]);
         }
+    }
+
+    /// What a script does while content comes.
+    fn interrupt(&mut self, line: &[u8]) -> io::Result<()> {
+        let line = String::from_utf8_lossy(line).trim_end().to_owned();
+        let turn = self.turn(Step::Content, &line);
+        if turn == Turn::Usual {
+            return Ok(());
+        }
+        self.say(turn, "")?;
+        while !self.wire.read_line()?.is_empty() {}
+        Err(io::ErrorKind::UnexpectedEof.into())
     }
 
     fn turn(&self, step: Step, line: &str) -> Turn {

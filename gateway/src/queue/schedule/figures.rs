@@ -109,7 +109,7 @@ pub struct Listed {
 /// What a lane shows for its messages.
 struct Shown {
     upstream: Arc<str>,
-    /// Set while every target is away.
+    /// Set while no target can take mail now.
     cut_off: Option<(Waiting, Reason, Option<String>)>,
 }
 
@@ -269,7 +269,7 @@ impl Schedule {
             };
         };
         let cut_off = lane
-            .is_cut_off()
+            .is_parked()
             .then(|| self.cut_off(lane, upstream))
             .flatten();
         Shown {
@@ -278,7 +278,8 @@ impl Schedule {
         }
     }
 
-    /// The state of a lane whose targets are all away: held only if not one of them waits for time alone.
+    /// The state of a lane of whose targets none can take mail now: held only if not one of them waits for time alone.
+    /// One that was not tried yet says nothing.
     fn cut_off(
         &self,
         lane: &Lane,

@@ -231,3 +231,26 @@ async fn by_hand_mail_is_shown_tried_now_and_given_up() {
     );
     bench.stop().await;
 }
+
+#[tokio::test]
+async fn mail_of_a_throttled_upstream_is_deferred_however_soon_it_is_asked_again() {
+    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"])).await;
+    let soon = crate::clock::Clock::now(&*bench.clock).plus(Duration::from_mins(1));
+    bench.deliver.set(
+        "isp",
+        UpstreamView {
+            retry_at: Some(soon),
+            ..view(UpstreamState::Throttled, 0)
+        },
+    );
+    let id = bench.accept(mail()).await;
+    bench
+        .until("a deferral", |figures| figures.by_state[2] == 1)
+        .await;
+    let shown = bench.handle.show(id).await.unwrap();
+    assert_eq!(
+        (shown.state, shown.reason),
+        ("deferred", Some(Reason::Throttled))
+    );
+    bench.stop().await;
+}
