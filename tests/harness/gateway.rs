@@ -7,6 +7,7 @@ mod log;
 
 use std::{
     collections::BTreeMap,
+    io::Read,
     net::SocketAddr,
     path::Path,
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -20,9 +21,20 @@ pub use log::{Log, admin as admin_in};
 
 use crate::{Client, admin, wait};
 
+/// A process that does not outlive this value, also when a test fails while it waits.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended before.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A running gateway.
 pub struct Gateway {
-    child: Child,
+    child: Process,
     log: Log,
     admin: SocketAddr,
     listeners: BTreeMap<String, SocketAddr>,
@@ -31,14 +43,15 @@ pub struct Gateway {
 impl Gateway {
     /// Starts on a document's folder and a spool, and waits until it is ready to take mail.
     pub fn start(folder: &Path, spool: &Path) -> Self {
-        let mut child = command(folder, spool)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = Log::follow(child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let mut command = command(folder, spool);
+        let pipes = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = Process(pipes.spawn().unwrap());
+        let log = Log::follow(
+            child.0.stdout.take().unwrap(),
+            child.0.stderr.take().unwrap(),
+        );
         let admin = wait::until("the log says where the admin port is", wait::SOON, || {
-            let ended = child.try_wait().unwrap();
+            let ended = child.0.try_wait().unwrap();
             assert!(
                 ended.is_none(),
                 "the gateway ended: {ended:?}\n{}",
@@ -62,7 +75,7 @@ impl Gateway {
 
     fn wait_until_ready(&mut self) {
         wait::until("the gateway is ready", wait::SOON, || {
-            let ended = self.child.try_wait().unwrap();
+            let ended = self.child.0.try_wait().unwrap();
             assert!(ended.is_none(), "it ended: {ended:?}\n{}", self.log.text());
             let ready = admin::get(self.admin, "/readyz").ok()?;
             (ready.code == 200).then_some(())
@@ -104,7 +117,7 @@ impl Gateway {
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.0.id()
     }
 
     /// The most memory it ever had resident, in KiB (`VmHWM`).
@@ -124,8 +137,8 @@ impl Gateway {
 
     /// SIGKILL, and waits until the process is gone.
     pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.child.0.kill().unwrap();
+        self.child.0.wait().unwrap();
     }
 
     /// Stops it with SIGTERM, which must end it with success.
@@ -138,7 +151,7 @@ impl Gateway {
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
         wait::until("the gateway ends", wait::SOON, || {
-            self.child.try_wait().unwrap()
+            self.child.0.try_wait().unwrap()
         })
     }
 
@@ -148,27 +161,28 @@ impl Gateway {
     }
 }
 
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        // It may have ended before.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Runs a gateway that must end by itself; what it said and how it ended.
 pub fn run_to_the_end(folder: &Path, spool: &Path, arguments: &[&str]) -> Output {
-    let mut child = command(folder, spool)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    wait::until("the gateway ends by itself", wait::SOON, || {
-        child.try_wait().unwrap()
+    let mut command = command(folder, spool);
+    let pipes = command.args(arguments).stdin(Stdio::null());
+    let pipes = pipes.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = Process(pipes.spawn().unwrap());
+    let status = wait::until("the gateway ends by itself", wait::SOON, || {
+        child.0.try_wait().unwrap()
     });
-    child.wait_with_output().unwrap()
+    let mut output = Output {
+        status,
+        stdout: Vec::new(),
+        stderr: Vec::new(),
+    };
+    // What it said fits into the pipes: it is little, and the process has ended.
+    let (mut out, mut err) = (
+        child.0.stdout.take().unwrap(),
+        child.0.stderr.take().unwrap(),
+    );
+    out.read_to_end(&mut output.stdout).unwrap();
+    err.read_to_end(&mut output.stderr).unwrap();
+    output
 }
 
 /// The command that runs a gateway, with its admin port on a free one.
