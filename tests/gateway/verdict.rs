@@ -6,6 +6,7 @@
 
 mod relaying;
 
+mod means_the_same_octet_by_octet;
 mod verdicts_of_content;
 mod verdicts_of_mail;
 mod verdicts_of_opening;

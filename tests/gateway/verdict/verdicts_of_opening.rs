@@ -11,6 +11,7 @@ use posthouse_gateway::mail::Progress;
 use posthouse_tests::{
     Authority, Provider, Script, Site, Turn,
     provider::{Absent, ProviderTls, Step},
+    wait,
 };
 
 use super::relaying::*;
@@ -87,19 +88,60 @@ fn whatever_refuses_before_mail_defers_and_is_asked_again_after_a_minute() {
     }
 }
 
-/// Row 1.
+/// Row 1, time-outs (RFC 5321 §4.5.3.2).
 #[test]
-fn a_greeting_that_does_not_come_in_five_minutes_defers() {
-    let provider = Provider::start(at(Step::Connect, Turn::Stall));
-    let relaying = Relaying::start(Site::relaying_to(provider.port()));
-    relaying.time_out(minutes(5));
-    assert_eq!(relaying.reply("provider"), "Greeting: timed out");
+fn a_provider_that_falls_silent_before_mail_defers() {
+    for (step, heard, limit, reply) in [
+        (Step::Connect, 0, minutes(5), "Greeting: timed out"),
+        (Step::Hello, 1, minutes(5), "Hello: timed out"),
+        (Step::StartTls, 2, minutes(1), "Tls: timed out"),
+        (Step::Auth, 4, minutes(2), "Auth: timed out"),
+    ] {
+        let (site, provider, speak) = secured(UpstreamTlsMode::StartTls, at(step, Turn::Stall));
+        let relaying = Relaying::start(site);
+        wait::until_true("silence", || provider.commands().len() == heard);
+        relaying.time_out(limit);
+        assert_eq!(relaying.reply("provider"), reply);
+        let id = relaying.send(FROM, &[TO]);
+        assert_eq!(relaying.state("provider"), UpstreamState::Unreachable);
+        assert_eq!(relaying.progress(id), Progress::default());
+        relaying.assert_nothing_failed();
+        provider.follow(speak(Script::take()));
+        relaying.advance(minutes(1));
+        relaying.assert_relayed(1);
+    }
+}
+
+/// Row 1: a server that closes says nothing of TLS.
+#[test]
+fn a_421_to_starttls_defers() {
+    let closing = at(
+        Step::StartTls,
+        Turn::ReplyAndClose("421 4.3.2 Closing".to_owned()),
+    );
+    let (site, provider, speak) = secured(UpstreamTlsMode::StartTls, closing);
+    let relaying = Relaying::start(site);
     let id = relaying.send(FROM, &[TO]);
     assert_eq!(relaying.state("provider"), UpstreamState::Unreachable);
-    assert_eq!(relaying.progress(id), Progress::default());
-    relaying.assert_nothing_failed();
-    provider.follow(Script::take());
+    assert_eq!(relaying.shown(id), ("deferred", Some(Reason::Unreachable)));
+    assert_nothing_in_clear(&provider);
+    provider.follow(speak(Script::take()));
     relaying.advance(minutes(1));
+    relaying.assert_relayed(1);
+}
+
+/// Row 2.
+#[test]
+fn a_provider_that_speaks_in_clear_where_tls_is_implicit_holds_and_hears_nothing() {
+    let (site, provider, speak) = secured(UpstreamTlsMode::Implicit, Script::take());
+    provider.follow(Script::take().user("relay", PASSWORD));
+    let relaying = Relaying::start(site);
+    let id = relaying.send(FROM, &[TO]);
+    assert_eq!(relaying.state("provider"), UpstreamState::TlsFailed);
+    assert_eq!(relaying.shown(id), ("held", Some(Reason::TlsFailed)));
+    assert_nothing_in_clear_at_all(&provider);
+    provider.follow(speak(Script::take()));
+    relaying.advance(minutes(15));
     relaying.assert_relayed(1);
 }
 
@@ -137,8 +179,15 @@ fn secured(mode: UpstreamTlsMode, script: Script) -> (Site, Provider, impl Fn(Sc
     (site, provider, speak)
 }
 
-/// Nothing that was to be said under TLS crossed the wire in clear.
+/// Nothing that was to be said under TLS crossed the wire in clear, and every command came after the handshake.
 fn assert_nothing_in_clear(provider: &Provider) {
+    assert_nothing_in_clear_at_all(provider);
+    let mut commands = provider.commands().into_iter();
+    assert!(commands.all(|command| command.secure || is_harmless(&command.text)));
+}
+
+/// Nothing that was to be said under TLS crossed the wire in clear.
+fn assert_nothing_in_clear_at_all(provider: &Provider) {
     let octets = String::from_utf8_lossy(&provider.octets()).into_owned();
     for secret in [
         "AUTH",
@@ -153,12 +202,6 @@ fn assert_nothing_in_clear(provider: &Provider) {
     ] {
         assert!(!octets.contains(secret), "{secret} in {octets:?}");
     }
-    assert!(
-        provider
-            .commands()
-            .iter()
-            .all(|command| command.secure || is_harmless(&command.text))
-    );
 }
 
 fn is_harmless(line: &str) -> bool {
@@ -281,7 +324,7 @@ fn a_transient_reply_to_auth_throttles_for_five_minutes() {
     assert_eq!(relaying.shown(id), ("deferred", Some(Reason::Throttled)));
     assert_eq!(relaying.progress(id), Progress::default());
     provider.follow(speak(Script::take()));
-    relaying.advance(minutes(5) - Duration::from_secs(1));
+    relaying.advance(minutes(5).saturating_sub(Duration::from_secs(1)));
     assert_eq!(
         provider.commands_of("AUTH"),
         1,
@@ -311,7 +354,7 @@ fn a_refused_password_holds_and_a_corrected_file_relays_without_a_restart() {
         relaying.shown(id),
         ("held", Some(Reason::AuthenticationFailed))
     );
-    relaying.advance(minutes(15) - Duration::from_secs(10));
+    relaying.advance(minutes(15).saturating_sub(Duration::from_secs(10)));
     assert_eq!(provider.commands_of("AUTH"), 1);
     relaying.advance(minutes(60));
     assert_eq!(

@@ -121,6 +121,7 @@ fn a_recipient_that_does_not_exist_fails_and_is_reported() {
         ("556 5.1.10 Null MX", "5.1.10"),
         ("550 5.2.1 Disabled", "5.2.1"),
         ("554 5.2.0 Mailbox", "5.2.0"),
+        ("552 5.2.2 Full", "5.2.2"),
     ] {
         let (relaying, provider) = Relaying::to(to_picky(reply));
         let id = relaying.send(FROM, &[PICKY, TO]);
@@ -189,6 +190,31 @@ fn an_unclear_refusal_is_asked_again_and_fails_only_while_other_mail_of_the_send
     assert_eq!(relaying.stored(id), None);
     relaying.assert_reported(&provider, &[(PICKY, "5.7.1")]);
     assert_eq!(relaying.state("provider"), UpstreamState::Ready);
+}
+
+/// Row 9: that another recipient was taken says nothing about a refusal with another code.
+#[test]
+fn an_unclear_refusal_beside_a_recipient_that_was_taken_is_asked_again() {
+    for reply in [
+        "550 5.7.1 Policy",
+        "550 5.1.0 Address",
+        "554 No",
+        "555 5.5.4 Parameter",
+    ] {
+        let (relaying, provider) = Relaying::to(to_picky(reply));
+        let id = relaying.send(FROM, &[TO, PICKY]);
+        assert_eq!(
+            relaying.states(id),
+            [
+                (State::Relayed, None),
+                (State::Deferred, Some(Reason::RecipientRefused))
+            ],
+            "{reply}"
+        );
+        relaying.advance(minutes(14));
+        assert_eq!(transactions(&provider), 1, "{reply}");
+        relaying.assert_nothing_failed();
+    }
 }
 
 /// Row 9: 550, 551 and 553 without enhanced code name a mailbox; any mail that passes is evidence.

@@ -58,6 +58,25 @@ fn any_2yz_after_the_dot_is_relayed_and_its_text_is_kept() {
     }
 }
 
+/// Row 14: what is shown to people later has no control characters.
+#[test]
+fn what_is_kept_of_a_reply_is_escaped() {
+    let script = Script::new(|exchange| match exchange.step {
+        Step::Rcpt if exchange.line.contains(OTHER) => Turn::reply("450 4.2.1 Later"),
+        Step::Final => Turn::reply("250 2.0.0 \u{1b}[31mred\u{7}"),
+        _ => Turn::Usual,
+    });
+    let (relaying, _provider) = Relaying::to(script);
+    let id = relaying.send(FROM, &[TO, OTHER]);
+    let stored = relaying.stored(id).unwrap();
+    assert_eq!(stored[0].state, State::Relayed);
+    let kept = stored[0].reply.as_deref().unwrap();
+    assert!(
+        kept.contains("red") && !kept.contains(char::is_control),
+        "{kept:?}"
+    );
+}
+
 /// Row 15.
 #[test]
 fn a_transient_reply_to_the_dot_defers_and_three_messages_make_the_upstream_unreachable() {

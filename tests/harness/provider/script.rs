@@ -92,6 +92,8 @@ pub struct Script {
     pub extensions: Vec<String>,
     /// Octets of each content that are kept.
     pub keep: usize,
+    /// Replies are written octet by octet.
+    pub drips: bool,
     choose: Box<Choose>,
 }
 
@@ -116,6 +118,7 @@ impl Script {
             .map(str::to_owned)
             .into(),
             keep: 1 << 20,
+            drips: false,
             choose: Box::new(choose),
         }
     }
@@ -148,6 +151,15 @@ impl Script {
     #[must_use]
     pub fn keep(self, keep: usize) -> Self {
         Self { keep, ..self }
+    }
+
+    /// Writing replies octet by octet.
+    #[must_use]
+    pub fn dripping(self) -> Self {
+        Self {
+            drips: true,
+            ..self
+        }
     }
 
     pub(super) fn turn(&self, exchange: &Exchange) -> Turn {

@@ -256,7 +256,15 @@ impl Session<'_> {
                 thread::park();
             },
         };
-        self.wire.write(format!("{reply}\r\n").as_bytes())?;
+        let octets = format!("{reply}\r\n").into_bytes();
+        let part = if self.shared.script().drips {
+            1
+        } else {
+            octets.len()
+        };
+        for part in octets.chunks(part) {
+            self.wire.write(part)?;
+        }
         if close {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
