@@ -316,7 +316,7 @@ async fn a_wrong_password_costs_a_second_and_the_third_the_session() {
     let mut client = house.connect().await;
     client.reply().await;
     client.ask("EHLO me").await;
-    for expected in ["535 5.7.8", "535 5.7.8", "421 4.7.0"] {
+    for _ in 0..3 {
         client
             .send("AUTH PLAIN AGNoZWNrb3V0LnNob3AAd3Jvbmc=\r\n")
             .await;
@@ -329,9 +329,39 @@ async fn a_wrong_password_costs_a_second_and_the_third_the_session() {
         }
         house.clock.advance(Duration::from_secs(1));
         let said = client.reply().await;
-        assert!(said.starts_with(expected), "{said}");
+        assert!(said.starts_with("535 5.7.8"), "{said}");
     }
-    assert_eq!(client.rest().await, "");
+    assert_eq!(
+        client.rest().await,
+        "421 4.7.0 Too many wrong passwords\r\n"
+    );
     assert_eq!(house.rejected("authentication"), 3);
     assert_eq!(house.ended("too_many_errors"), 1);
+}
+
+/// Else the client would take the 421 for the answer and send the message again and again.
+#[tokio::test]
+async fn the_error_that_ends_a_session_is_answered_first() {
+    for (last, expected, cause) in [
+        (
+            "MAIL FROM:<a@shop.example>\r\nRCPT TO:<b@else.example>\r\nDATA\r\nFrom: a@evil.example\r\n\r\n.\r\n",
+            "550 5.7.1 From address",
+            "sender_not_allowed",
+        ),
+        ("MAIL FROM:<a>\r\n", "501 5.1.7", "address_invalid"),
+    ] {
+        let house = House::new(PLAIN, "");
+        let sent = format!(
+            "EHLO me\r\n{}\r\n{}{last}NOOP\r\n",
+            login(),
+            "FOO\r\n".repeat(19)
+        );
+        let said = house.play([sent.as_bytes()]).await;
+        let (before, end) = said.rsplit_once("\r\n421 ").unwrap();
+        assert_eq!(end, "4.7.0 Too many errors\r\n");
+        let refusal = before.lines().next_back().unwrap();
+        assert!(refusal.starts_with(expected), "{refusal}");
+        assert_eq!(house.rejected(cause), 1);
+        assert_eq!(house.ended("too_many_errors"), 1);
+    }
 }
