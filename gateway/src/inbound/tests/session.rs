@@ -252,6 +252,64 @@ async fn consent_withdrawn_ends_at_the_next_transaction() {
     assert_eq!(house.rejected("sender_not_allowed"), 2);
 }
 
+/// Senders and keys with a change; the client of `login` has proved rotation 1 with key 1.
+fn changed(change: impl Fn(&mut Document, &mut Senders)) -> Arc<Snapshot> {
+    let (mut document, mut senders) = (document(PLAIN, ""), senders());
+    change(&mut document, &mut senders);
+    let files = [("keys/1".to_owned(), Arc::from(key().as_bytes().as_slice()))].into();
+    Arc::new(Snapshot::new(Arc::new(document), Arc::new(senders), files))
+}
+
+#[tokio::test]
+async fn a_password_withdrawn_ends_the_sessions_it_opened() {
+    for withdrawn in [
+        changed(|_, senders| senders.senders[0].rotations = vec![2]),
+        changed(|_, senders| senders.senders[0].rotations.clear()),
+        changed(|_, senders| senders.senders[0].uid = SENDER_UID.replace('6', "7")),
+        changed(|document, _| document.keys.relay[0].rotation = 2),
+    ] {
+        for last in ["MAIL FROM:<>", "DATA"] {
+            let house = House::new(PLAIN, "");
+            let mut client = house.connect().await;
+            client.reply().await;
+            client.ask("EHLO me").await;
+            assert!(client.ask(&login()).await.starts_with("235"));
+            if last == "DATA" {
+                client.ask("MAIL FROM:<>").await;
+                client.ask("RCPT TO:<a@b.example>").await;
+            }
+            house.snapshot.send_replace(Arc::clone(&withdrawn));
+            let said = client.ask(last).await;
+            assert!(said.starts_with("421 4.7.0"), "{last}: {said}");
+            assert_eq!(client.rest().await, "");
+            assert_eq!(house.rejected("authentication"), 1);
+            assert_eq!(house.ended("completed"), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn other_changes_leave_a_session_alone() {
+    for other in [
+        changed(|_, senders| senders.senders[0].rotations = vec![3, 1]),
+        changed(|document, _| {
+            let mut next = document.keys.relay[0].clone();
+            next.rotation = 2;
+            document.keys.relay.insert(0, next);
+        }),
+    ] {
+        let house = House::new(PLAIN, "");
+        let mut client = house.connect().await;
+        client.reply().await;
+        client.ask("EHLO me").await;
+        assert!(client.ask(&login()).await.starts_with("235"));
+        house.snapshot.send_replace(other);
+        assert!(client.ask("MAIL FROM:<>").await.starts_with("250"));
+        client.ask("RCPT TO:<a@b.example>").await;
+        assert!(client.ask("DATA").await.starts_with("354"));
+    }
+}
+
 #[tokio::test]
 async fn without_an_author_there_must_be_a_reverse_path() {
     let house = House::new(PLAIN, "");
