@@ -2,13 +2,15 @@
 //!
 //! A connection meets the modules in this order: [`listener`] takes it · `sessions` finds it a place · `session` speaks
 //! SMTP over its `wire`, under `tls` · `authentication` and `admission` decide with values, before content is taken ·
-//! `transaction` streams content, `fix_up` notes what submission adds and removes · [`store`] commits.
+//! `transaction` streams content, `fix_up` notes what submission adds and removes, `charset` what is left asks of the
+//! next hop · [`store`] commits.
 //!
 //! Knows nothing of routes, schedules and upstreams; it tells the queue of new mail only through [`Intake`], which is
 //! a hint: the spool is the truth. The invariant: a `250` after content is said only when [`Store::commit`] returned.
 
 mod admission;
 mod authentication;
+mod charset;
 mod deadline;
 mod fix_up;
 pub mod listener;

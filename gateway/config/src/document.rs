@@ -162,8 +162,7 @@ impl Document {
             .into_iter()
             .next()
             .unwrap_or_default();
-        let format = value.get("format").and_then(serde_json::Value::as_u64);
-        if let Some(format) = format.filter(|&format| format != u64::from(FORMAT)) {
+        if let Some(format) = other_format(&value) {
             return Err(DocumentError::Format(format));
         }
         let lacking = lacking(&value);
@@ -232,6 +231,13 @@ impl Document {
         let upstreams = self.upstreams.iter().flat_map(Upstream::files);
         keys.chain(listeners).chain(upstreams).collect()
     }
+}
+
+/// The format of a document or a senders file, if it is not ours. One that is missing or no number is for the reader
+/// of the whole to name.
+pub(crate) fn other_format(value: &serde_json::Value) -> Option<u64> {
+    let format = value.get("format")?.as_u64()?;
+    (format != u64::from(FORMAT)).then_some(format)
 }
 
 /// The features a document needs and we lack.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     credential,
-    document::policy::ReportTo,
+    document::{self, FORMAT, policy::ReportTo},
     pattern::AddressPattern,
     yaml::{self, YamlError},
 };
@@ -19,7 +19,7 @@ pub const FILE_NAME: &str = "senders.json";
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Senders {
-    /// Always 1.
+    /// Always [`FORMAT`].
     pub format: u32,
     /// Grows with every change.
     pub number: u64,
@@ -27,6 +27,17 @@ pub struct Senders {
     pub generation: i64,
     /// At most 2,000.
     pub senders: Vec<Sender>,
+}
+
+/// Why a senders file is refused as a whole.
+#[derive(Debug, thiserror::Error)]
+pub enum SendersError {
+    /// Not JSON, or a member of the wrong type.
+    #[error(transparent)]
+    Shape(#[from] YamlError),
+    /// Written for a later release.
+    #[error("format: this gateway reads format {FORMAT}, the file has format {0}")]
+    Format(u64),
 }
 
 /// One MailSender.
@@ -98,8 +109,16 @@ impl Sender {
 
 impl Senders {
     /// Reads a senders file.
-    pub fn parse(text: &str) -> Result<Self, YamlError> {
-        yaml::from_value(serde_json::from_str(text).map_err(YamlError::NotJson)?)
+    ///
+    /// # Errors
+    /// The format is asked before anything else: in a later one the same members may mean something else, and who may
+    /// send as whom must not be guessed.
+    pub fn parse(text: &str) -> Result<Self, SendersError> {
+        let value = serde_json::from_str(text).map_err(YamlError::NotJson)?;
+        if let Some(format) = document::other_format(&value) {
+            return Err(SendersError::Format(format));
+        }
+        Ok(yaml::from_value(value)?)
     }
 
     /// The sender of a user name.
@@ -126,5 +145,20 @@ mod tests {
         assert_eq!(sender.username(), "checkout.shop");
         assert!(senders.by_username("checkout").is_none());
         assert!(senders.by_username("checkout.other").is_none());
+    }
+    #[test]
+    fn a_later_format_is_refused_before_anything_else() {
+        for rest in ["", r#","number":3,"generation":2,"senders":[]"#] {
+            let text = format!(r#"{{"format":2{rest}}}"#);
+            let error = Senders::parse(&text).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                "format: this gateway reads format 1, the file has format 2"
+            );
+        }
+        for text in ["{}", r#"{"format":"1"}"#, "["] {
+            let error = Senders::parse(text).unwrap_err();
+            assert!(matches!(error, SendersError::Shape(_)), "{error}");
+        }
     }
 }

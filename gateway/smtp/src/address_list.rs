@@ -3,7 +3,8 @@
 //! This parser is the boundary between tenants: who may send as whom is asked of the addresses it finds. So it takes
 //! only what every reader must understand in the same way. Obsolete forms (RFC 5322 §4: routes, empty list elements,
 //! white space around the dots of an address, control characters) are refused; the one exception is a dot in a display
-//! name, as in `John Q. Public <a@b.example>`, which is everywhere and cannot be misread.
+//! name, as in `John Q. Public <a@b.example>`, which is everywhere and cannot be misread. The grammar allows more than
+//! real readers understand: the marks of an address inside a quoted local part or a comment are refused too.
 
 mod cursor;
 
@@ -135,6 +136,11 @@ impl List<'_> {
         }
         self.cursor.blank()?;
         let domain = self.cursor.domain()?;
+        // Readers that split a field at these marks before they look for quotes find another address in
+        // `"ceo@bank.example x"@shop.example` (CVE-2025-13033).
+        if local.starts_with('"') && local.contains(cursor::is_special) {
+            return Err(AddressListError::Address);
+        }
         let text = format!("{local}@{domain}");
         // RFC 2047 §5 forbids encoded words in an address, yet some readers decode them there: they would see another
         // address, perhaps with another domain.

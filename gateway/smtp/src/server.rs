@@ -75,6 +75,20 @@ pub enum Step {
     Data(DataRequest),
     /// Say this and close.
     Close(Reply, Ending),
+    /// One refusal too many.
+    GiveUp(Farewell),
+}
+
+/// The last two replies to a client that went on doing wrong. The refusal is an answer of its own: it may be the final
+/// word on a message, and the 421 alone would make the client try that again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Farewell {
+    /// The answer to what the client asked. Say this …
+    pub refusal: Reply,
+    /// … count it, if it is mail that was refused …
+    pub rejection: Option<Rejection>,
+    /// … then say this, a 421, and close.
+    pub reply: Reply,
 }
 
 /// Why mail is refused by the protocol alone; a metric's label.
@@ -97,8 +111,8 @@ pub enum Rejection {
 pub enum Ending {
     /// The client said QUIT.
     Quit,
-    /// Too many errors, or too many wrong passwords.
-    TooManyErrors,
+    /// The client speaks another protocol.
+    NotSmtp,
 }
 
 impl Server {
@@ -142,7 +156,7 @@ impl Server {
             (server, Ok(line)) => match Command::parse(line) {
                 Ok(command) => server.command(command),
                 // The body of the request would be read as commands.
-                Err(CommandError::Http) => Step::Close(replies::not_http(), Ending::TooManyErrors),
+                Err(CommandError::Http) => Step::Close(replies::not_http(), Ending::NotSmtp),
                 Err(error) => match replies::command_error(error) {
                     (reply, Some(rejection)) => server.reject(reply, rejection),
                     (reply, None) => server.refuse(reply),
@@ -200,7 +214,11 @@ impl Server {
     /// Says a refusal and counts it.
     fn refuse(mut self, reply: Reply) -> Step {
         if self.session_mut().errs(&reply) {
-            return Step::Close(replies::too_many_errors(), Ending::TooManyErrors);
+            return Step::GiveUp(Farewell {
+                refusal: reply,
+                rejection: None,
+                reply: replies::too_many_errors(),
+            });
         }
         Step::Reply(self, reply)
     }
@@ -209,6 +227,10 @@ impl Server {
     fn reject(self, reply: Reply, rejection: Rejection) -> Step {
         match self.refuse(reply) {
             Step::Reply(server, reply) => Step::Refuse(server, reply, rejection),
+            Step::GiveUp(farewell) => Step::GiveUp(Farewell {
+                rejection: Some(rejection),
+                ..farewell
+            }),
             other => other,
         }
     }

@@ -4,6 +4,7 @@
 //! refuses anything on the way.
 
 mod conversation;
+mod facts;
 
 use std::{
     io::{IsTerminal, Read, Write},

@@ -17,7 +17,10 @@ use posthouse_smtp::{
     server::Login,
 };
 
-use super::refusal::{self, Refusal};
+use super::{
+    authentication::Proof,
+    refusal::{self, Refusal},
+};
 use crate::mail::SenderIdentity;
 
 /// A client that may send.
@@ -53,6 +56,12 @@ impl Admitted {
             snapshot: Arc::clone(snapshot),
             who,
         })
+    }
+
+    /// Whether what it once proved still holds.
+    pub(super) fn is_proved_by(&self, proof: &Proof) -> bool {
+        self.sender()
+            .is_some_and(|sender| proof.holds(&self.snapshot, sender))
     }
 
     /// Its name.

@@ -119,6 +119,12 @@ pub(super) fn sender_unknown() -> Refusal {
     refusal(Cause::SenderNotAllowed, 550, (5, 7, 1), text)
 }
 
+/// The session ends: the client may come back with the password that counts now.
+pub(super) fn login_withdrawn() -> Refusal {
+    let text = "The password is no longer valid";
+    refusal(Cause::Authentication, 421, (4, 7, 0), text)
+}
+
 /// An address outside what a sender may use; names the rule.
 pub(super) fn address_not_allowed(
     place: &str,

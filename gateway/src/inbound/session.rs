@@ -11,7 +11,7 @@ use std::{ops::Range, time::Duration};
 
 use posthouse_smtp::{
     line::LineFault,
-    server::{Ending, Handshake, Server, Step},
+    server::{Ending, Farewell, Handshake, Server, Step},
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -211,11 +211,21 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, S: Store> Session<'a, T, S> {
                     self.wire.say(&reply);
                     return Err(match ending {
                         Ending::Quit => Ended::Completed,
-                        Ending::TooManyErrors => Ended::TooManyErrors,
+                        Ending::NotSmtp => Ended::TooManyErrors,
                     });
                 }
+                Step::GiveUp(farewell) => return Err(self.give_up(&farewell)),
             }
         }
+    }
+
+    fn give_up(&mut self, farewell: &Farewell) -> Ended {
+        if let Some(rejection) = farewell.rejection {
+            self.visit.refused(rejection.into(), &farewell.refusal);
+        }
+        self.wire.say(&farewell.refusal);
+        self.wire.say(&farewell.reply);
+        Ended::TooManyErrors
     }
 
     fn stage(&self) -> Stage {

@@ -21,6 +21,7 @@ use posthouse_smtp::{
 use super::{
     Store, Upload,
     admission::Admitted,
+    charset::Charset,
     fix_up::{FixedUp, Trail, fix_up},
     refusal::{self, Refusal},
 };
@@ -75,8 +76,11 @@ struct Checked {
     from: Vec<Mailbox>,
     fixed_up: FixedUp,
     header_length: usize,
-    header_utf8: bool,
+    /// As the header section is relayed.
+    charset: Charset,
     signed: bool,
+    /// Whether octets above 127 came in the header section, in what is removed too.
+    header_eight_bit: bool,
     /// Whether octets above 127 were seen in the body; only kept where the header section has some.
     body_eight_bit: bool,
     /// Octets at the start of the buffer that were looked at for that.
@@ -199,7 +203,7 @@ impl Checked {
     /// Scanning tells whether there are octets above 127 anywhere; where the header section has some, the body has to
     /// be asked for by itself.
     fn look_at(&mut self, octets: &[u8]) {
-        if self.header_utf8 {
+        if self.header_eight_bit {
             let fresh = octets.get(self.looked_at..).unwrap_or_default();
             self.body_eight_bit |= !fresh.is_ascii();
             self.looked_at = octets.len();
@@ -258,10 +262,11 @@ fn checked(
     let header_length = section.end.length();
     let header = octets.get(..header_length).unwrap_or_default();
     Ok(Checked {
+        charset: Charset::of(&section, octets, &fixed_up.edits),
         from,
         fixed_up,
         header_length,
-        header_utf8: !header.is_ascii(),
+        header_eight_bit: !header.is_ascii(),
         signed: section.named(octets, "DKIM-Signature").next().is_some(),
         body_eight_bit: false,
         looked_at: header_length,
@@ -317,12 +322,12 @@ fn facts(checked: &Checked, content: &server::Content) -> ContentFacts {
         length: facts.octets,
         header_length: u32::try_from(checked.header_length).unwrap_or(u32::MAX),
         longest_line: u32::try_from(facts.longest_line).unwrap_or(u32::MAX),
-        eight_bit: if checked.header_utf8 {
-            checked.body_eight_bit
+        eight_bit: if checked.header_eight_bit {
+            checked.body_eight_bit || checked.charset == Charset::Unknown
         } else {
             facts.eight_bit
         },
-        header_utf8: checked.header_utf8,
+        header_utf8: checked.charset == Charset::Utf8,
         signed: checked.signed,
     }
 }

@@ -42,9 +42,9 @@ pub struct ContentFacts {
     pub header_length: u32,
     /// The longest line in octets, without its CRLF.
     pub longest_line: u32,
-    /// An octet above 127 in the body: 8BITMIME is needed (RFC 6152).
+    /// An octet above 127 in the body, or one in the header section that is not UTF-8: 8BITMIME is needed (RFC 6152).
     pub eight_bit: bool,
-    /// An octet above 127 in the header section: SMTPUTF8 is needed (RFC 6531).
+    /// The header section as relayed is UTF-8 and not ASCII: SMTPUTF8 is needed (RFC 6531).
     pub header_utf8: bool,
     /// A `DKIM-Signature` field: lines are not folded.
     pub signed: bool,

@@ -135,16 +135,17 @@ impl Message {
         self.from.first().or_else(|| self.reverse_path.mailbox())
     }
 
-    /// Whether SMTPUTF8 is needed: by an address or by the header section (RFC 6531 §3.2).
-    pub fn needs_utf8(&self) -> bool {
+    /// Whether SMTPUTF8 is needed to offer it to these of its recipients: by an address or by the header section
+    /// (RFC 6531 §3.2).
+    pub fn needs_utf8<'r>(&self, offered: impl IntoIterator<Item = &'r Recipient>) -> bool {
         self.facts.header_utf8
             || self
                 .reverse_path
                 .mailbox()
                 .is_some_and(|mailbox| !mailbox.is_ascii())
-            || self.recipients.iter().any(|recipient| {
-                !recipient.progress.state.is_final() && !recipient.forward_path.is_ascii()
-            })
+            || offered
+                .into_iter()
+                .any(|recipient| !recipient.forward_path.is_ascii())
     }
 
     /// Whether every recipient has its end.

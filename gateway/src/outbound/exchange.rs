@@ -39,6 +39,7 @@ pub(crate) struct Exchange<'a> {
     smtp: &'a SmtpTarget,
     attempt: &'a Attempt,
     around: Surroundings<'a>,
+    /// What the message needs, whoever it is for.
     needs: Needs,
     verdicts: Vec<(u32, Verdict)>,
     held_path: bool,
@@ -63,7 +64,7 @@ impl<'a> Exchange<'a> {
             around,
             needs: Needs {
                 size: message.relayed_length(),
-                utf8: message.needs_utf8(),
+                utf8: message.needs_utf8([]),
             },
             verdicts: Vec::with_capacity(attempt.recipients.len()),
             held_path: false,
@@ -75,8 +76,8 @@ impl<'a> Exchange<'a> {
         let mut waiting = self.attempt.recipients.clone();
         let mut kept = None;
         while !waiting.is_empty() {
-            if let Some(reason) = self.smtp.known().lacks(self.needs) {
-                self.lacking(&waiting, reason, None);
+            waiting = self.suited(waiting);
+            if waiting.is_empty() {
                 break;
             }
             let lease = match self.lease(kept.take()).await {
@@ -87,7 +88,7 @@ impl<'a> Exchange<'a> {
                 }
             };
             // What the server offers may have changed since it was last asked.
-            if self.smtp.known().lacks(self.needs).is_some() {
+            if self.smtp.known().lacks(self.needs_of(&waiting)).is_some() {
                 kept = Some(lease);
                 continue;
             }
@@ -105,6 +106,31 @@ impl<'a> Exchange<'a> {
             verdicts: self.verdicts,
             hold_reverse_path: self.held_path,
         }
+    }
+
+    /// What is needed to offer the message to some of its recipients.
+    fn needs_of(&self, positions: &[u32]) -> Needs {
+        let message = &self.attempt.message;
+        Needs {
+            utf8: message.needs_utf8(recipients(message, positions)),
+            ..self.needs
+        }
+    }
+
+    /// The recipients whose mail the target can take, as far as that is known; the others have their verdict.
+    fn suited(&mut self, waiting: Vec<u32>) -> Vec<u32> {
+        let known = self.smtp.known();
+        if known.lacks(self.needs_of(&waiting)).is_none() {
+            return waiting;
+        }
+        let mut suited = Vec::with_capacity(waiting.len());
+        for position in waiting {
+            match known.lacks(self.needs_of(&[position])) {
+                Some(reason) => self.lacking(&[position], reason, None),
+                None => suited.push(position),
+            }
+        }
+        suited
     }
 
     async fn lease(&self, kept: Kept) -> Result<Lease, Evidence> {
@@ -220,7 +246,7 @@ impl<'a> Exchange<'a> {
     fn lacking(&mut self, positions: &[u32], reason: Reason, said: Option<&Evidence>) {
         let said = said.map(|said| &*said.reply);
         let others = self.around.others.iter().copied();
-        let mut verdict = lacking::verdict(reason, self.needs, others, said);
+        let mut verdict = lacking::verdict(reason, self.needs_of(positions), others, said);
         // Row 23: only a target of the first eligible priority fails mail.
         if let (Verdict::Failed(reason, said), false) = (&verdict, self.attempt.first_priority) {
             verdict = Verdict::Unsuitable(*reason, said.clone());

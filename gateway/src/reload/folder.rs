@@ -13,8 +13,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use posthouse_config::{
     Document, Senders, Snapshot,
     document::{self, DocumentError, Problem},
-    senders,
-    yaml::YamlError,
+    senders::{self, SendersError},
 };
 
 /// Octets of one file that are read at most: certificates and keys are far smaller, and a wrong path must not fill
@@ -60,7 +59,7 @@ pub enum ReadError {
     Document(#[from] DocumentError),
     /// The senders' file is refused.
     #[error("senders.json: {0}")]
-    Senders(#[source] YamlError),
+    Senders(#[source] SendersError),
     /// `--listen` names a listener that is not there.
     #[error("listeners: no listener is named {0:?}, as --listen says")]
     NoListener(String),

@@ -95,6 +95,27 @@ fn a_refused_document_changes_nothing_and_is_told_once() {
 }
 
 #[test]
+fn senders_of_a_later_format_change_nothing() {
+    let (folder, spool) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    write_generation(folder.path(), 1, Some("one"));
+    let file = folder.path().join("senders.json");
+    let one = r#"{"format":1,"number":4,"generation":1,"senders":[]}"#;
+    fs::write(&file, one).unwrap();
+    let mut reload = start(folder.path(), spool.path()).unwrap();
+    fs::write(
+        &file,
+        r#"{"format":2,"number":5,"generation":1,"senders":[]}"#,
+    )
+    .unwrap();
+    reload.read_again();
+    assert_eq!(in_use(&reload).senders.number, 4);
+    assert_eq!(
+        reload.status.lock().unwrap().document.problems,
+        ["senders.json: format: this gateway reads format 1, the file has format 2"]
+    );
+}
+
+#[test]
 fn the_stored_document_is_used_when_the_mounted_one_is_refused_at_start() {
     let (folder, spool) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     fs::create_dir(spool.path().join("state")).unwrap();

@@ -80,11 +80,11 @@ impl<'a> Cursor<'a> {
                 }
                 Some('\\') => {
                     self.next();
-                    self.visible_or_blank()?;
+                    comment_character(self.visible_or_blank()?)?;
                     continue;
                 }
                 Some(c) if c.is_control() => return Err(AddressListError::Control),
-                Some(_) => {}
+                Some(c) => comment_character(c)?,
                 None => return Err(AddressListError::Syntax),
             }
             self.next();
@@ -161,6 +161,22 @@ impl<'a> Cursor<'a> {
         self.rest = rest;
         run.to_owned()
     }
+}
+
+/// Readers that do not know comments take an address out of `me(<ceo@bank.example>)@shop.example`.
+fn comment_character(c: char) -> Result<(), AddressListError> {
+    if matches!(c, '<' | '>' | '@' | ',') {
+        return Err(AddressListError::Syntax);
+    }
+    Ok(())
+}
+
+/// A mark that has a meaning around an address: `specials` (RFC 5322 §3.2.3) that a quoted string can hide.
+pub(super) const fn is_special(c: char) -> bool {
+    matches!(
+        c,
+        '@' | '<' | '>' | ',' | ';' | ':' | '(' | ')' | '[' | ']' | '\\'
+    )
 }
 
 /// `atext` (RFC 5322 §3.2.3) with UTF-8 (RFC 6532 §3.2).

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Ending, Login, Ready, Server, Step, replies};
+use super::{Farewell, Login, Ready, Server, Step, replies};
 use crate::{
     Reply,
     line::LineFault,
@@ -108,7 +108,11 @@ impl Claim {
     /// They do not. Too many of these end the session.
     pub fn refuse(mut self, reply: Reply) -> Step {
         if self.ready.session.errs_at_login() {
-            return Step::Close(replies::too_many_logins(), Ending::TooManyErrors);
+            return Step::GiveUp(Farewell {
+                refusal: reply,
+                rejection: None,
+                reply: replies::too_many_logins(),
+            });
         }
         Server::Ready(self.ready).refuse(reply)
     }

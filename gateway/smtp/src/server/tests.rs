@@ -24,6 +24,8 @@ struct Player {
     stored: Vec<u8>,
     buffer: Vec<u8>,
     framer: Framer,
+    /// Of the refusal that ended the session.
+    rejection: Option<Rejection>,
 }
 
 impl Player {
@@ -37,6 +39,7 @@ impl Player {
             stored: Vec::new(),
             buffer: Vec::new(),
             framer: Framer::default(),
+            rejection: None,
         }
     }
 
@@ -109,6 +112,11 @@ impl Player {
             }
             Step::Close(reply, ending) => {
                 self.said.push(format!("{reply} [{ending:?}]"));
+            }
+            Step::GiveUp(farewell) => {
+                self.said.push(farewell.refusal.to_string());
+                self.said.push(format!("{} [given up]", farewell.reply));
+                self.rejection = farewell.rejection;
             }
         }
     }
@@ -298,7 +306,7 @@ fn a_request_of_http_ends_the_session_before_its_body_is_read() {
     play(
         &terms(),
         "C: POST / HTTP/1.1
-         S: 421 4.7.0 This is SMTP, not HTTP [TooManyErrors]
+         S: 421 4.7.0 This is SMTP, not HTTP [NotSmtp]
          C: EHLO me
          C: MAIL FROM:<a@b.example>",
     );
@@ -316,7 +324,8 @@ fn the_third_wrong_password_ends_the_session() {
              C: AUTH PLAIN {WRONG}
              S: 535
              C: AUTH PLAIN {WRONG}
-             S: 421 4.7.0 Too many wrong passwords [TooManyErrors]"
+             S: 535
+             S: 421 4.7.0 Too many wrong passwords [given up]"
         ),
     );
 }
@@ -334,12 +343,50 @@ fn the_twentieth_error_ends_the_session_unless_mail_came_between() {
         player.send(b"FOO\r\n");
         assert!(player.said.last().unwrap().starts_with("500 5.5.1"));
     }
-    player.send(b"FOO\r\n");
-    assert_eq!(
-        player.said.last().unwrap(),
-        "421 4.7.0 Too many errors [TooManyErrors]"
-    );
+    player.send(b"FOO\r\nNOOP\r\n");
+    let last: Vec<&str> = player
+        .said
+        .iter()
+        .rev()
+        .map(String::as_str)
+        .take(2)
+        .collect();
+    assert_eq!(last[0], "421 4.7.0 Too many errors [given up]");
+    assert!(last[1].starts_with("500 5.5.1"), "{last:?}");
+    assert_eq!(player.rejection, None);
     assert!(player.server.is_none());
+}
+
+/// A permanent refusal is the final word on an address or a message, whatever follows it.
+#[test]
+fn the_last_refusal_is_said_and_counted_before_the_session_ends() {
+    let begin = format!("EHLO me\r\nAUTH PLAIN {RIGHT}\r\n{}", "FOO\r\n".repeat(19));
+    for (line, refusal, rejection) in [
+        ("MAIL FROM:<no@b.example>", "550 no", None),
+        (
+            "MAIL FROM:<a@b.example> SIZE=101",
+            "552 5.3.4",
+            Some(Rejection::TooLarge),
+        ),
+        (
+            "MAIL FROM:<a>",
+            "501 5.1.7",
+            Some(Rejection::AddressInvalid),
+        ),
+    ] {
+        let mut player = Player::new(terms());
+        player.send(format!("{begin}{line}\r\n").as_bytes());
+        let last: Vec<&str> = player
+            .said
+            .iter()
+            .rev()
+            .map(String::as_str)
+            .take(2)
+            .collect();
+        assert!(last[1].starts_with(refusal), "{line}: {last:?}");
+        assert_eq!(last[0], "421 4.7.0 Too many errors [given up]");
+        assert_eq!(player.rejection, rejection, "{line}");
+    }
 }
 
 #[test]

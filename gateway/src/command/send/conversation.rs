@@ -6,10 +6,10 @@ use anyhow::{Context, bail};
 use posthouse_smtp::{
     Mailbox, Reply, ReversePath,
     client::{
-        Answer, Body, Credentials, End, Ending, Envelope, EnvelopeRecipient, Event, Opening,
+        Answer, Credentials, End, Ending, Envelope, EnvelopeRecipient, Event, Opening,
         OpeningStage, Plan, Ready, Security, Step,
     },
-    fold::{ContentWriter, Lines},
+    fold::ContentWriter,
     reply::stream::ReplyStream,
 };
 use tokio::{
@@ -17,11 +17,14 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::Tls;
+use super::{Tls, facts::Facts};
 use crate::outbound::tls;
 
 /// A person waits in front of it; the long time-outs of relaying would look like a hang.
 const TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Octets that are written within one time-out, so that a slow connection is not taken for a dead one.
+const PIECE: usize = 16 << 10;
 
 /// What is sent, and how.
 pub(super) struct Delivery {
@@ -42,6 +45,7 @@ pub(super) struct Conversation<'a> {
     out: &'a mut dyn Write,
     replies: ReplyStream,
     unread: Vec<u8>,
+    patience: Duration,
 }
 
 impl<'a> Conversation<'a> {
@@ -50,6 +54,7 @@ impl<'a> Conversation<'a> {
             out,
             replies: ReplyStream::default(),
             unread: Vec::new(),
+            patience: TIMEOUT,
         }
     }
 
@@ -60,7 +65,7 @@ impl<'a> Conversation<'a> {
             .rsplit_once(':')
             .map(|(host, _)| host.trim_matches(['[', ']']))
             .context("the server must be HOST:PORT")?;
-        let connecting = tokio::time::timeout(TIMEOUT, TcpStream::connect(&delivery.server));
+        let connecting = tokio::time::timeout(self.patience, TcpStream::connect(&delivery.server));
         let tcp = connecting
             .await
             .context("no connection within a minute")?
@@ -91,8 +96,7 @@ impl<'a> Conversation<'a> {
             return Ok(false);
         };
         let end = self.transaction(&mut stream, &ready, delivery).await?;
-        self.say(b"QUIT\r\n", Shown::Whole)?;
-        stream.write_all(b"QUIT\r\n").await?;
+        self.tell(&mut stream, b"QUIT\r\n", Shown::Whole).await?;
         self.reply(&mut stream).await?;
         let all = end.answers.iter().all(|answer| *answer == Answer::Accepted);
         Ok(all && matches!(end.ending, Ending::Relayed(_)))
@@ -112,8 +116,8 @@ impl<'a> Conversation<'a> {
                 Step::Send(next, octets) => {
                     opening = next;
                     let secret = opening.stage() == OpeningStage::Authentication;
-                    self.say(&octets, if secret { Shown::Secret } else { Shown::Whole })?;
-                    stream.write_all(&octets).await?;
+                    let shown = if secret { Shown::Secret } else { Shown::Whole };
+                    self.tell(&mut stream, &octets, shown).await?;
                 }
                 Step::Secure(securing) => {
                     if !self.unread.is_empty() {
@@ -126,8 +130,7 @@ impl<'a> Conversation<'a> {
                         bail!("unexpected end of the handshake")
                     };
                     opening = next;
-                    self.say(&octets, Shown::Whole)?;
-                    stream.write_all(&octets).await?;
+                    self.tell(&mut stream, &octets, Shown::Whole).await?;
                 }
                 Step::Ready(ready) => return Ok(Some((stream, ready))),
                 Step::Failed(failure) => {
@@ -154,7 +157,7 @@ impl<'a> Conversation<'a> {
         let name = rustls_pki_types::ServerName::try_from(host.to_owned())
             .context("the host is not a name that a certificate can have")?;
         let handshake = tokio_rustls::TlsConnector::from(config).connect(name, stream);
-        let secured = tokio::time::timeout(TIMEOUT, handshake)
+        let secured = tokio::time::timeout(self.patience, handshake)
             .await
             .context("no TLS handshake within a minute")?
             .context("TLS failed")?;
@@ -173,15 +176,13 @@ impl<'a> Conversation<'a> {
         ready: &Ready,
         delivery: &Delivery,
     ) -> anyhow::Result<End> {
+        let facts = Facts::of(&delivery.content);
         let envelope = Envelope {
             reverse_path: &delivery.reverse_path,
             size: delivery.content.len() as u64,
-            body: if delivery.content.is_ascii() {
-                Body::SevenBit
-            } else {
-                Body::EightBit
-            },
-            utf8: !delivery.recipients.iter().all(Mailbox::is_ascii)
+            body: facts.body,
+            utf8: facts.header_utf8
+                || !delivery.recipients.iter().all(Mailbox::is_ascii)
                 || !delivery.reverse_path.as_str().is_ascii(),
             envid: None,
             ret: None,
@@ -196,34 +197,56 @@ impl<'a> Conversation<'a> {
                 .collect(),
         };
         let (mut transaction, octets) = ready.begin(&envelope);
-        self.say(&octets, Shown::Whole)?;
-        stream.write_all(&octets).await?;
+        self.tell(stream, &octets, Shown::Whole).await?;
         let sending = loop {
             match transaction.on(self.reply(stream).await?) {
                 Event::Wait(next) => transaction = next,
                 Event::Send(next, octets) => {
                     transaction = next;
-                    self.say(&octets, Shown::Whole)?;
-                    stream.write_all(&octets).await?;
+                    self.tell(stream, &octets, Shown::Whole).await?;
                 }
                 Event::Content(sending) => break sending,
                 Event::End(end) => return Ok(end),
             }
         };
         let mut octets = Vec::new();
-        let mut writer = ContentWriter::new(Lines::Folded);
+        let mut writer = ContentWriter::new(facts.lines);
         writer.write(&delivery.content, &mut octets);
         writer.finish(&mut octets);
         writeln!(self.out, "> … {} octets of content", delivery.content.len())?;
         self.say(b".\r\n", Shown::Whole)?;
         let confirming = sending.finish();
-        stream.write_all(&octets).await?;
-        stream.flush().await?;
+        self.write(stream, &octets).await?;
         Ok(confirming.on(self.reply(stream).await?))
     }
 
+    /// Shows a command and sends it.
+    async fn tell(
+        &mut self,
+        stream: &mut Box<dyn Stream>,
+        octets: &[u8],
+        shown: Shown,
+    ) -> anyhow::Result<()> {
+        self.say(octets, shown)?;
+        self.write(stream, octets).await
+    }
+
+    /// Sends octets; a server that does not take them is not waited for.
+    async fn write(&self, stream: &mut Box<dyn Stream>, octets: &[u8]) -> anyhow::Result<()> {
+        for piece in octets.chunks(PIECE) {
+            let writing = async {
+                stream.write_all(piece).await?;
+                stream.flush().await
+            };
+            tokio::time::timeout(self.patience, writing)
+                .await
+                .context("the server takes nothing any more")?
+                .context("the connection failed")?;
+        }
+        Ok(())
+    }
+
     async fn reply(&mut self, stream: &mut Box<dyn Stream>) -> anyhow::Result<Reply> {
-        stream.flush().await?;
         loop {
             let mut unread = self.unread.as_slice();
             let reply = self.replies.next(&mut unread)?;
@@ -232,7 +255,7 @@ impl<'a> Conversation<'a> {
                 return self.show(reply);
             }
             let mut buffer = [0; 4096];
-            let reading = tokio::time::timeout(TIMEOUT, stream.read(&mut buffer));
+            let reading = tokio::time::timeout(self.patience, stream.read(&mut buffer));
             let count = reading
                 .await
                 .context("no reply within a minute")?
@@ -275,4 +298,79 @@ impl<'a> Conversation<'a> {
 enum Shown {
     Whole,
     Secret,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Replies to a whole transaction, said ahead.
+    const REPLIES: &[u8] = b"220 x\r\n250-x\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n\
+        250 mail\r\n250 rcpt\r\n354 go\r\n250 taken\r\n";
+
+    fn delivery(content: Vec<u8>) -> Delivery {
+        Delivery {
+            server: String::new(),
+            tls: Tls::None,
+            roots: None,
+            credentials: None,
+            reverse_path: ReversePath::parse("a@b.example").unwrap(),
+            recipients: vec![Mailbox::parse("c@d.example").unwrap()],
+            content,
+        }
+    }
+
+    /// Sends content over a connection that holds `capacity` octets; gives what arrived.
+    async fn sent(content: Vec<u8>, capacity: usize, patience: Duration) -> anyhow::Result<String> {
+        let (near, mut far) = tokio::io::duplex(capacity);
+        far.write_all(REPLIES).await?;
+        let mut out = Vec::new();
+        let mut conversation = Conversation::new(&mut out);
+        conversation.patience = patience;
+        let plan = Plan {
+            hostname: "me".to_owned(),
+            security: Security::ClearToLoopback,
+            credentials: None,
+        };
+        let delivery = delivery(content);
+        let opened = conversation.open(Box::new(near), "x", plan, &delivery);
+        let (mut stream, ready) = opened.await?.context("refused")?;
+        let end = conversation
+            .transaction(&mut stream, &ready, &delivery)
+            .await?;
+        assert!(matches!(end.ending, Ending::Relayed(_)));
+        drop(stream);
+        let mut heard = String::new();
+        far.read_to_string(&mut heard).await?;
+        Ok(heard)
+    }
+
+    #[tokio::test]
+    async fn a_message_is_sent_as_relaying_would() {
+        let long = "x".repeat(1200);
+        for (header, parameters, folded) in [
+            ("Subject: x", "", true),
+            ("Subject: ö", " BODY=8BITMIME SMTPUTF8", true),
+            ("DKIM-Signature: v=1", "", false),
+        ] {
+            let content = format!("{header}\r\n\r\n{long}\r\n");
+            let heard = sent(content.clone().into(), 1 << 16, TIMEOUT)
+                .await
+                .unwrap();
+            let mail = format!("\r\nMAIL FROM:<a@b.example>{parameters}\r\n");
+            assert!(heard.contains(&mail), "{heard}");
+            assert_eq!(heard.contains(&long), !folded, "{heard}");
+            assert_eq!(heard.contains(&content), !folded, "{heard}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_takes_nothing_is_not_waited_for() {
+        let content = b"0123456789abcd\r\n".repeat(1024);
+        let error = sent(content, 1024, Duration::from_millis(20)).await;
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "the server takes nothing any more"
+        );
+    }
 }

@@ -22,12 +22,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin, S: Store> Session<'_, T, S> {
     pub(super) async fn authenticate(&mut self, claim: Claim) -> Result<Step, Ended> {
         let snapshot = self.visit.inbound.snapshot();
         match authentication::judge(&snapshot, claim.credentials()) {
-            Verdict::Right => {
+            Verdict::Right(proof) => {
                 let username: Arc<str> = claim.credentials().username.as_str().into();
                 let login = Login::As(Arc::clone(&username));
                 match self.identify(&snapshot, &login)? {
                     Ok(_) => {
                         self.visit.patience = Patience::Proven;
+                        self.visit.proof = Some(proof);
                         Ok(claim.accept(username))
                     }
                     Err(refusal) => Ok(claim.defer(refusal.reply)),
@@ -66,13 +67,33 @@ impl<T: AsyncRead + AsyncWrite + Unpin, S: Store> Session<'_, T, S> {
         Err(Ended::OverLimit)
     }
 
+    /// The same for a client that may have logged in long ago: a password that was withdrawn since then opens nothing.
+    fn identify_again(
+        &mut self,
+        snapshot: &Arc<Snapshot>,
+        login: &Login,
+    ) -> Result<Result<Admitted, Refusal>, Ended> {
+        let identified = self.identify(snapshot, login)?;
+        let (Login::As(_), Ok(client)) = (login, &identified) else {
+            return Ok(identified);
+        };
+        let proof = self.visit.proof.as_ref();
+        if proof.is_some_and(|proof| client.is_proved_by(proof)) {
+            return Ok(identified);
+        }
+        let refusal = refusal::login_withdrawn();
+        self.visit.refused(refusal.cause, &refusal.reply);
+        self.wire.say(&refusal.reply);
+        Err(Ended::Completed)
+    }
+
     /// May this client begin this transaction?
     pub(super) fn admit(&mut self, request: MailRequest) -> Result<Step, Ended> {
         let snapshot = self.visit.inbound.snapshot();
         if self.visit.inbound.is_draining(&snapshot) {
             return self.drain();
         }
-        let identified = self.identify(&snapshot, request.login())?;
+        let identified = self.identify_again(&snapshot, request.login())?;
         let admitted = identified.and_then(|client| {
             client.may_use(request.reverse_path())?;
             self.backlog(&client)
@@ -114,7 +135,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin, S: Store> Session<'_, T, S> {
     pub(super) async fn take_content(&mut self, request: DataRequest) -> Result<Step, Ended> {
         let snapshot = self.visit.inbound.snapshot();
         let admitted = self
-            .identify(&snapshot, request.login())?
+            .identify_again(&snapshot, request.login())?
             .and_then(|client| {
                 if self.visit.inbound.parts.store.has_room() {
                     Ok(client)

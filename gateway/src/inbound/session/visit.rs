@@ -17,7 +17,9 @@ use tracing::info;
 use super::{Ended, Session, Turn};
 use crate::{
     clock::Monotonic,
-    inbound::{Inbound, Store, deadline::within, refusal::Cause, sessions::Place},
+    inbound::{
+        Inbound, Store, authentication::Proof, deadline::within, refusal::Cause, sessions::Place,
+    },
 };
 
 /// A client that has neither authenticated nor begun a transaction by then only takes a place.
@@ -36,6 +38,8 @@ pub(in crate::inbound) struct Visit<S> {
     pub(super) number: u64,
     pub(super) place: Place,
     pub(super) patience: Patience,
+    /// What the client has proved when it logged in.
+    pub(super) proof: Option<Proof>,
 }
 
 /// How long the client is waited for.
@@ -62,6 +66,7 @@ impl<S: Store> Visit<S> {
             number: inbound.number(),
             place,
             patience: Patience::Unproven(inbound.parts.clock.now().plus(UNPROVEN)),
+            proof: None,
         }
     }
 

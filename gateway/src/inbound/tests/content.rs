@@ -207,6 +207,27 @@ async fn facts_tell_header_and_body_apart() {
             assert!(!facts.signed);
         }
     }
+    for (field, header_utf8, eight_bit) in [
+        // Latin-1 as it is: 8-bit octets, and nothing that SMTPUTF8 is about.
+        (b"Subject: \xe4\r\n".as_slice(), false, true),
+        ("Bcc: Jörg <j@x.example>\r\n".as_bytes(), false, false),
+        (b"Bcc: J\xf6rg <j@x.example>\r\n", false, false),
+    ] {
+        for filler in [0, 100 << 10] {
+            let filler = b"z\r\n".repeat(filler / 3);
+            for (body, body_eight_bit) in [(b"y".as_slice(), false), (b"\xe4", true)] {
+                let content = [field, HEADER, &filler, body, b"\r\n.\r\n"].concat();
+                let (_, kept) = take(&House::new(PLAIN, ""), &content).await;
+                let facts = kept.unwrap().0.facts;
+                assert_eq!(
+                    (facts.header_utf8, facts.eight_bit),
+                    (header_utf8, eight_bit || body_eight_bit),
+                    "{}",
+                    field.escape_ascii()
+                );
+            }
+        }
+    }
     let signed = [b"DKIM-Signature: v=1\r\n".as_slice(), HEADER, b".\r\n"].concat();
     assert!(
         take(&House::new(PLAIN, ""), &signed)

@@ -252,6 +252,64 @@ async fn consent_withdrawn_ends_at_the_next_transaction() {
     assert_eq!(house.rejected("sender_not_allowed"), 2);
 }
 
+/// Senders and keys with a change; the client of `login` has proved rotation 1 with key 1.
+fn changed(change: impl Fn(&mut Document, &mut Senders)) -> Arc<Snapshot> {
+    let (mut document, mut senders) = (document(PLAIN, ""), senders());
+    change(&mut document, &mut senders);
+    let files = [("keys/1".to_owned(), Arc::from(key().as_bytes().as_slice()))].into();
+    Arc::new(Snapshot::new(Arc::new(document), Arc::new(senders), files))
+}
+
+#[tokio::test]
+async fn a_password_withdrawn_ends_the_sessions_it_opened() {
+    for withdrawn in [
+        changed(|_, senders| senders.senders[0].rotations = vec![2]),
+        changed(|_, senders| senders.senders[0].rotations.clear()),
+        changed(|_, senders| senders.senders[0].uid = SENDER_UID.replace('6', "7")),
+        changed(|document, _| document.keys.relay[0].rotation = 2),
+    ] {
+        for last in ["MAIL FROM:<>", "DATA"] {
+            let house = House::new(PLAIN, "");
+            let mut client = house.connect().await;
+            client.reply().await;
+            client.ask("EHLO me").await;
+            assert!(client.ask(&login()).await.starts_with("235"));
+            if last == "DATA" {
+                client.ask("MAIL FROM:<>").await;
+                client.ask("RCPT TO:<a@b.example>").await;
+            }
+            house.snapshot.send_replace(Arc::clone(&withdrawn));
+            let said = client.ask(last).await;
+            assert!(said.starts_with("421 4.7.0"), "{last}: {said}");
+            assert_eq!(client.rest().await, "");
+            assert_eq!(house.rejected("authentication"), 1);
+            assert_eq!(house.ended("completed"), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn other_changes_leave_a_session_alone() {
+    for other in [
+        changed(|_, senders| senders.senders[0].rotations = vec![3, 1]),
+        changed(|document, _| {
+            let mut next = document.keys.relay[0].clone();
+            next.rotation = 2;
+            document.keys.relay.insert(0, next);
+        }),
+    ] {
+        let house = House::new(PLAIN, "");
+        let mut client = house.connect().await;
+        client.reply().await;
+        client.ask("EHLO me").await;
+        assert!(client.ask(&login()).await.starts_with("235"));
+        house.snapshot.send_replace(other);
+        assert!(client.ask("MAIL FROM:<>").await.starts_with("250"));
+        client.ask("RCPT TO:<a@b.example>").await;
+        assert!(client.ask("DATA").await.starts_with("354"));
+    }
+}
+
 #[tokio::test]
 async fn without_an_author_there_must_be_a_reverse_path() {
     let house = House::new(PLAIN, "");
@@ -316,7 +374,7 @@ async fn a_wrong_password_costs_a_second_and_the_third_the_session() {
     let mut client = house.connect().await;
     client.reply().await;
     client.ask("EHLO me").await;
-    for expected in ["535 5.7.8", "535 5.7.8", "421 4.7.0"] {
+    for _ in 0..3 {
         client
             .send("AUTH PLAIN AGNoZWNrb3V0LnNob3AAd3Jvbmc=\r\n")
             .await;
@@ -329,9 +387,39 @@ async fn a_wrong_password_costs_a_second_and_the_third_the_session() {
         }
         house.clock.advance(Duration::from_secs(1));
         let said = client.reply().await;
-        assert!(said.starts_with(expected), "{said}");
+        assert!(said.starts_with("535 5.7.8"), "{said}");
     }
-    assert_eq!(client.rest().await, "");
+    assert_eq!(
+        client.rest().await,
+        "421 4.7.0 Too many wrong passwords\r\n"
+    );
     assert_eq!(house.rejected("authentication"), 3);
     assert_eq!(house.ended("too_many_errors"), 1);
+}
+
+/// Else the client would take the 421 for the answer and send the message again and again.
+#[tokio::test]
+async fn the_error_that_ends_a_session_is_answered_first() {
+    for (last, expected, cause) in [
+        (
+            "MAIL FROM:<a@shop.example>\r\nRCPT TO:<b@else.example>\r\nDATA\r\nFrom: a@evil.example\r\n\r\n.\r\n",
+            "550 5.7.1 From address",
+            "sender_not_allowed",
+        ),
+        ("MAIL FROM:<a>\r\n", "501 5.1.7", "address_invalid"),
+    ] {
+        let house = House::new(PLAIN, "");
+        let sent = format!(
+            "EHLO me\r\n{}\r\n{}{last}NOOP\r\n",
+            login(),
+            "FOO\r\n".repeat(19)
+        );
+        let said = house.play([sent.as_bytes()]).await;
+        let (before, end) = said.rsplit_once("\r\n421 ").unwrap();
+        assert_eq!(end, "4.7.0 Too many errors\r\n");
+        let refusal = before.lines().next_back().unwrap();
+        assert!(refusal.starts_with(expected), "{refusal}");
+        assert_eq!(house.rejected(cause), 1);
+        assert_eq!(house.ended("too_many_errors"), 1);
+    }
 }

@@ -16,6 +16,30 @@ fn open(folder: &tempfile::TempDir, house: &House) -> (Spool, Vec<Queued>) {
     (spool.unwrap(), found)
 }
 
+/// A session before a spool: what was said in all.
+async fn played(house: &House, spool: &Spool, sent: &str) -> String {
+    let inbound = Inbound::new(Parts {
+        store: spool.clone(),
+        intake: house.told.clone(),
+        snapshot: house.inbound.parts.snapshot.clone(),
+        clock: house.clock.clone(),
+        metrics: house.inbound.parts.metrics.clone(),
+        redactor: house.inbound.parts.redactor.clone(),
+        shutdown: house.inbound.parts.shutdown.clone(),
+        ordinal: 0,
+    });
+    let (mut near, far) = tokio::io::duplex(1 << 20);
+    let place = inbound.sessions.enter(|| 1).await;
+    let session = Arc::clone(&inbound).session(far, house.listener(), house.client, place, None);
+    let session = tokio::spawn(session);
+    near.write_all(sent.as_bytes()).await.unwrap();
+    near.shutdown().await.unwrap();
+    let mut said = String::new();
+    near.read_to_string(&mut said).await.unwrap();
+    session.await.unwrap();
+    said
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_confirmed_is_found_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
@@ -36,31 +60,12 @@ async fn what_was_confirmed_is_found_after_a_restart() {
         transaction(small),
         transaction(&large)
     );
-    let inbound = Inbound::new(Parts {
-        store: spool.clone(),
-        intake: house.told.clone(),
-        snapshot: house.inbound.parts.snapshot.clone(),
-        clock: house.clock.clone(),
-        metrics: house.inbound.parts.metrics.clone(),
-        redactor: house.inbound.parts.redactor.clone(),
-        shutdown: house.inbound.parts.shutdown.clone(),
-        ordinal: 0,
-    });
-    let (mut near, far) = tokio::io::duplex(1 << 20);
-    let place = inbound.sessions.enter(|| 1).await;
-    let session = Arc::clone(&inbound).session(far, house.listener(), house.client, place, None);
-    let session = tokio::spawn(session);
-    near.write_all(sent.as_bytes()).await.unwrap();
-    near.shutdown().await.unwrap();
-    let mut said = String::new();
-    near.read_to_string(&mut said).await.unwrap();
-    session.await.unwrap();
+    let said = played(&house, &spool, &sent).await;
     assert_eq!(
         said.matches("250 2.0.0 Ok: queued as ").count(),
         2,
         "{said}"
     );
-    drop(inbound);
     spool.close().await;
     drop(spool);
     let (spool, found) = open(&folder, &house);
@@ -77,4 +82,25 @@ async fn what_was_confirmed_is_found_after_a_restart() {
         assert!(text.starts_with(&format!("From: a@shop.example\r\n\r\n{content}\r\n")));
         assert!(stored.message.edits.prepend.starts_with(b"Received: by"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_content_that_is_refused_at_its_end_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let strict = PLAIN.replace(" }", ", bareNewlines: Refuse }");
+    let house = House::new(&strict, "limits: { messageBytes: 200000 }");
+    let (spool, _) = open(&folder, &house);
+    for (end, expected) in [
+        ("bare\n", "\r\n554 5.6.0 Lines must end with CRLF"),
+        (&*"0123456789\r\n".repeat(10_000), "\r\n552 5.3.4 "),
+        ("", "\r\n250 2.0.0 Ok: queued"),
+    ] {
+        let large = "0123456789\r\n".repeat(10_000);
+        let content = format!("From: a@shop.example\r\n\r\n{large}{end}\r\n.\r\nQUIT\r\n");
+        let said = played(&house, &spool, &(envelope() + &content)).await;
+        assert!(said.contains(expected), "{said}");
+        let files = std::fs::read_dir(folder.path().join("content")).unwrap();
+        assert_eq!(files.count(), usize::from(expected.contains("250")));
+    }
+    spool.close().await;
 }

@@ -255,7 +255,7 @@ fn envelope<'m>(message: &'m Message, recipients: &[&'m Recipient]) -> Envelope<
         } else {
             client::Body::SevenBit
         },
-        utf8: message.needs_utf8(),
+        utf8: message.needs_utf8(recipients.iter().copied()),
         envid: message.envid.as_deref(),
         ret: message.return_full.then_some(Return::Full),
         recipients: recipients

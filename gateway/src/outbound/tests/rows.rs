@@ -320,6 +320,24 @@ async fn a_message_that_needs_smtputf8_is_not_sent_where_it_is_not_offered() {
     assert_eq!(words(&report), [("failed", Some(Reason::Utf8Needed))]);
 }
 
+/// Row 22, recipient by recipient: an address in UTF-8 is no reason against the others.
+#[tokio::test]
+async fn only_the_recipients_that_need_smtputf8_fail_without_it() {
+    let provider = Provider::start(vec![[probe(), taken()].concat()]).await;
+    let fixture = Fixture::ready(provider.address.port()).await;
+    let mut mixed = message(1, 3);
+    for position in [0, 2] {
+        mixed.recipients[position].forward_path =
+            posthouse_smtp::Mailbox::parse("jörg@b.example").unwrap();
+    }
+    let report = fixture.attempt(mixed).await;
+    let needy = ("failed", Some(Reason::Utf8Needed));
+    assert_eq!(words(&report), [needy, ("relayed", None), needy]);
+    let heard = provider.heard();
+    assert!(heard.iter().any(|line| line.starts_with("RCPT TO:<r1@")));
+    assert!(!heard.iter().any(|line| line.contains("SMTPUTF8")));
+}
+
 /// Row 23.
 #[tokio::test]
 async fn a_fallback_that_refuses_does_not_fail_mail() {
