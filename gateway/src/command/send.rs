@@ -192,7 +192,7 @@ fn composed(arguments: &SendArguments) -> anyhow::Result<Vec<u8>> {
     let mut builder = lettre::Message::builder()
         .from(author)
         .subject(arguments.subject.clone())
-        .message_id(None);
+        .message_id(Some(message_id(&arguments.from)?));
     for recipient in &arguments.to {
         builder = builder.to(recipient
             .as_str()
@@ -205,6 +205,17 @@ fn composed(arguments: &SendArguments) -> anyhow::Result<Vec<u8>> {
         .body(text.to_owned())
         .context("cannot compose the message")?;
     Ok(message.formatted())
+}
+
+/// A Message-ID in the sender's domain (RFC 5322 §3.6.4); `lettre` alone would take this machine's name.
+fn message_id(from: &Mailbox) -> anyhow::Result<String> {
+    let mut octets = [0; 16];
+    aws_lc_rs::rand::fill(&mut octets).context("no random numbers")?;
+    Ok(format!(
+        "<{:032x}@{}>",
+        u128::from_be_bytes(octets),
+        from.domain()
+    ))
 }
 
 #[cfg(test)]
