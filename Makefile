@@ -13,6 +13,7 @@ help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## a relay and a provider on this machine, three messages on their way, the metrics
+	$(CARGO) build --locked --package posthouse-operator --package posthouse-gateway --bins
 	tests/demo/run.sh
 
 test: ## the whole fast suite; peers that are not installed are named and skipped
