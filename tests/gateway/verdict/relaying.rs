@@ -175,9 +175,15 @@ impl Relaying {
         self.runtime.as_ref().unwrap().block_on(future)
     }
 
-    /// Goes by what the site holds now, as a re-read of the folder would.
+    /// Goes by what the site holds now, as a re-read of the folder would: something of an upstream is another.
     pub(super) fn publish(&self) {
+        let mut upstreams = self.upstreams.clone();
+        upstreams.mark_unchanged();
         self.snapshots.send_replace(Arc::new(snapshot(&self.site)));
+        wait::until_true("the upstreams follow the document", || {
+            upstreams.has_changed().unwrap()
+        });
+        self.settle();
     }
 
     /// Accepts a message, as a session does before its `250`.

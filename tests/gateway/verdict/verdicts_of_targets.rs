@@ -189,6 +189,31 @@ fn a_refusal_by_a_fallback_never_fails_mail_and_goes_back_to_the_first() {
     }
 }
 
+/// Row 23, on row 6: though the first is known to lack it too, only the first may fail it.
+#[test]
+fn a_552_to_mail_by_a_fallback_never_fails_mail() {
+    let too_big = refuses(Step::Mail, "SIZE=20", "552 5.3.4 Too big");
+    let (relaying, first, second) = Relaying::with_fallback(up_to(10_000), too_big);
+    first.follow(Script::new(|exchange| match exchange.step {
+        Step::Connect => Turn::reply("554 5.7.1 Go away"),
+        Step::Mail => Turn::Close,
+        _ => Turn::Usual,
+    }));
+    relaying.send(FROM, &[TO]);
+    relaying.advance(Duration::from_secs(2));
+    assert_eq!(relaying.state("first"), UpstreamState::Unreachable);
+    let id = send_large(&relaying);
+    assert_eq!(
+        relaying.states(id),
+        [(State::Deferred, Some(Reason::TooLarge))]
+    );
+    relaying.assert_nothing_failed();
+    assert_eq!(transactions(&second), 2);
+    first.follow(up_to(50_000));
+    relaying.advance(minutes(15));
+    relaying.assert_relayed(2);
+}
+
 /// Row 23: the first one may fail what its fallback refused.
 #[test]
 fn a_refusal_by_the_first_target_fails_what_its_fallback_had_refused() {
