@@ -41,6 +41,8 @@ pub(crate) struct Exchange<'a> {
     around: Surroundings<'a>,
     needs: Needs,
     verdicts: Vec<(u32, Verdict)>,
+    /// How many of the verdicts were looked at for what is to be told early.
+    told: usize,
     held_path: bool,
 }
 
@@ -66,6 +68,7 @@ impl<'a> Exchange<'a> {
                 utf8: message.needs_utf8(),
             },
             verdicts: Vec::with_capacity(attempt.recipients.len()),
+            told: 0,
             held_path: false,
         }
     }
@@ -96,6 +99,9 @@ impl<'a> Exchange<'a> {
             let (again, lease) = self.transaction(lease, group).await;
             waiting.splice(0..0, again);
             kept = lease;
+            if !waiting.is_empty() {
+                self.tell_early();
+            }
         }
         if let Some(lease) = kept {
             self.smtp.pool.give_back(lease).await;
@@ -104,6 +110,21 @@ impl<'a> Exchange<'a> {
         AttemptReport {
             verdicts: self.verdicts,
             hold_reverse_path: self.held_path,
+        }
+    }
+
+    /// The next transaction may take ten minutes, and a death in it must not make forgotten what the last one brought.
+    fn tell_early(&mut self) {
+        let new = self.verdicts.get(self.told..).unwrap_or_default();
+        let arrived: Vec<(u32, Verdict)> = new
+            .iter()
+            .filter(|(_, verdict)| verdict.may_have_arrived())
+            .cloned()
+            .collect();
+        self.told = self.verdicts.len();
+        if !arrived.is_empty() {
+            // Without a receiver nobody waits for the report either.
+            let _ = self.attempt.early.send(arrived);
         }
     }
 
