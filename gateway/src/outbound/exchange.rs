@@ -9,13 +9,14 @@ use posthouse_smtp::client::{Answer, Then};
 
 use self::transact::{Conclusion, Transacted};
 use super::{
+    content::Unreadable,
     pool::Lease,
     target::{SmtpTarget, Target},
     verdict::{
         Earlier, evidence,
         lacking::{self, Known, Needs},
         ruling::{Blame, Case, Effects, Event, Lack, PathEffect, Ruling},
-        transaction,
+        transaction, unreadable,
     },
 };
 use crate::{
@@ -42,6 +43,8 @@ pub(crate) struct Exchange<'a> {
     /// What the message needs, whoever it is for.
     needs: Needs,
     verdicts: Vec<(u32, Verdict)>,
+    /// How many of the verdicts were looked at for what is to be told early.
+    told: usize,
     held_path: bool,
 }
 
@@ -64,9 +67,11 @@ impl<'a> Exchange<'a> {
             around,
             needs: Needs {
                 size: message.relayed_length(),
+                stored: message.facts.length,
                 utf8: message.needs_utf8([]),
             },
             verdicts: Vec::with_capacity(attempt.recipients.len()),
+            told: 0,
             held_path: false,
         }
     }
@@ -97,6 +102,9 @@ impl<'a> Exchange<'a> {
             let (again, lease) = self.transaction(lease, group).await;
             waiting.splice(0..0, again);
             kept = lease;
+            if !waiting.is_empty() {
+                self.tell_early();
+            }
         }
         if let Some(lease) = kept {
             self.smtp.pool.give_back(lease).await;
@@ -131,6 +139,21 @@ impl<'a> Exchange<'a> {
             }
         }
         suited
+    }
+
+    /// The next transaction may take ten minutes, and a death in it must not make forgotten what the last one brought.
+    fn tell_early(&mut self) {
+        let new = self.verdicts.get(self.told..).unwrap_or_default();
+        let arrived: Vec<(u32, Verdict)> = new
+            .iter()
+            .filter(|(_, verdict)| verdict.may_have_arrived())
+            .cloned()
+            .collect();
+        self.told = self.verdicts.len();
+        if !arrived.is_empty() {
+            // Without a receiver nobody waits for the report either.
+            let _ = self.attempt.early.send(arrived);
+        }
     }
 
     async fn lease(&self, kept: Kept) -> Result<Lease, Evidence> {
@@ -218,8 +241,9 @@ impl<'a> Exchange<'a> {
                 event: &event,
                 phase,
                 another_accepted: accepted > usize::from(*answer == Answer::Accepted),
+                relayed: done.was_relayed(),
                 first_priority: self.attempt.first_priority,
-                earlier: earlier(message, position),
+                earlier: earlier(message, position, &self.target.name),
                 history,
                 dictionary: self.smtp.dictionary,
             });
@@ -280,19 +304,11 @@ impl<'a> Exchange<'a> {
     }
 
     /// Our own content file could not be read: nobody's fault but ours, and nothing that a retry at once would mend.
-    fn unreadable(&mut self, group: &[u32], error: &std::io::Error) {
-        let text = format!("the stored content cannot be read: {error}");
-        tracing::error!(queue_id = %self.attempt.message.id, %error, "stored content cannot be read");
-        for &position in group {
-            let verdict = Verdict::Deferred {
-                reason: Reason::TransactionDeferred,
-                evidence: evidence(Phase::Content, &text),
-                wait: super::verdict::SECOND_OPINION,
-                refused: false,
-                lost: false,
-            };
-            self.verdicts.push((position, verdict));
-        }
+    fn unreadable(&mut self, group: &[u32], error: &Unreadable) {
+        tracing::error!(queue_id = %self.attempt.message.id, %error, "stored content cannot be relayed");
+        let verdict = unreadable(error);
+        let verdicts = group.iter().map(|&position| (position, verdict.clone()));
+        self.verdicts.extend(verdicts);
     }
 }
 
@@ -307,12 +323,17 @@ fn recipient(message: &Message, position: u32) -> Option<&Recipient> {
     message.recipients.get(usize::try_from(position).ok()?)
 }
 
-fn earlier(message: &Message, position: u32) -> Earlier {
-    recipient(message, position).map_or_else(Earlier::default, |recipient| Earlier {
-        refusals: recipient.progress.refusals,
-        first_refusal: recipient.progress.first_refusal,
-        lost: recipient.progress.lost,
-        unconfirmed: recipient.progress.unconfirmed,
+/// What earlier attempts brought. Refusals are evidence only at the upstream they came from.
+fn earlier(message: &Message, position: u32, upstream: &str) -> Earlier {
+    recipient(message, position).map_or_else(Earlier::default, |recipient| {
+        let progress = &recipient.progress;
+        let is_same = progress.upstream.as_deref() == Some(upstream);
+        Earlier {
+            refusals: if is_same { progress.refusals } else { 0 },
+            first_refusal: progress.first_refusal.filter(|_| is_same),
+            lost: progress.lost,
+            unconfirmed: progress.unconfirmed,
+        }
     })
 }
 
@@ -346,6 +367,26 @@ mod tests {
             upstream,
             reverse_path: PathEffect::Nothing,
         }
+    }
+
+    #[test]
+    fn refusals_of_another_upstream_are_no_evidence() {
+        let mut message = crate::outbound::tests::fixture::message(1, 1);
+        let progress = &mut message.recipients[0].progress;
+        progress.upstream = Some("a".into());
+        progress.refusals = 1;
+        progress.first_refusal = Some(crate::mail::Timestamp::from_millis(1));
+        progress.lost = 2;
+        let here = earlier(&message, 0, "a");
+        assert_eq!(
+            (here.refusals, here.first_refusal.is_some(), here.lost),
+            (1, true, 2)
+        );
+        let there = earlier(&message, 0, "b");
+        assert_eq!(
+            (there.refusals, there.first_refusal, there.lost),
+            (0, None, 2)
+        );
     }
 
     #[test]

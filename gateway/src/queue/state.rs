@@ -244,6 +244,7 @@ fn held(
         | Reason::ProtocolError
         | Reason::SessionRefused
         | Reason::Poison
+        | Reason::ContentDamaged
         | Reason::NoEligibleTarget
         | Reason::TooLarge
         | Reason::Utf8Needed
@@ -263,7 +264,11 @@ fn offered(
     state: State,
     reason: Option<Reason>,
 ) -> Progress {
+    // What one upstream refused is no evidence at another.
+    let is_same = progress.upstream.as_deref() == Some(upstream);
     Progress {
+        refusals: if is_same { progress.refusals } else { 0 },
+        first_refusal: progress.first_refusal.filter(|_| is_same),
         state,
         reason,
         upstream: Some(upstream.into()),
