@@ -118,13 +118,17 @@ impl Schedule {
         self.readmit(released);
     }
 
-    /// A message of a lane of an old document that cannot be served: it is to be read and given its new lane.
+    /// A message of a lane of an old document that cannot be served: it is to be read and given its new lane. A
+    /// target that is gone from the document would be waited for in vain, whatever is still shown of it.
     pub(crate) fn next_to_sort(&mut self) -> Option<QueueId> {
         loop {
-            let (&id, lane) = self
-                .lanes
-                .iter_mut()
-                .find(|(_, lane)| lane.is_old && lane.is_parked() && !lane.is_empty())?;
+            let document = self.router.document();
+            let is_gone = |name: &Arc<str>| document.upstream(name).is_none();
+            let (&id, lane) = self.lanes.iter_mut().find(|(_, lane)| {
+                lane.is_old
+                    && !lane.is_empty()
+                    && (lane.is_parked() || lane.way.names.iter().any(is_gone))
+            })?;
             let entry = lane.pop_any()?;
             if let Some(message) = self.occupy(id, entry) {
                 return Some(message);

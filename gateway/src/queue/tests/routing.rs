@@ -41,6 +41,26 @@ async fn a_changed_document_re_routes_queued_mail() {
 }
 
 #[tokio::test]
+async fn mail_that_waits_for_a_removed_target_goes_to_the_others() {
+    let bench = Bench::new(
+        document(&["a", "b"], "", PRIORITIES),
+        deliver(&["b"], &[]),
+    )
+    .await;
+    bench.accept(mail()).await;
+    bench
+        .until("mail for what is not tried yet", |figures| {
+            figures.by_state[1] == 1
+        })
+        .await;
+    bench.reconfigure(document(&["b"], "", ""));
+    bench
+        .until("an empty queue", |figures| figures.messages == 0)
+        .await;
+    bench.stop().await;
+}
+
+#[tokio::test]
 async fn mail_without_an_eligible_target_leaves_when_the_document_gives_it_one() {
     let nothing =
         "routes: [{ name: d, recipientDomains: [other.example], targets: [{ upstream: isp }] }]\n";
