@@ -14,6 +14,7 @@ mod expiry;
 mod fairness;
 mod holds;
 mod model;
+mod parts;
 mod reports;
 mod routing;
 mod stopping;

@@ -105,7 +105,10 @@ impl Schedule {
 
     fn forget_empty_lanes(&mut self) {
         let of_holds = self.holds.entries().map(|(_, lane, _)| lane);
-        let of_busy = self.busy.values().map(|busy| busy.lane);
+        let of_busy = self.busy.values().flat_map(|busy| {
+            let others = busy.others.iter().map(|(lane, _)| *lane);
+            others.chain([busy.lane])
+        });
         let of_suspects = self.suspects.iter().map(|(lane, _)| *lane);
         let kept: HashSet<LaneId> = of_holds.chain(of_busy).chain(of_suspects).collect();
         self.lanes
@@ -139,10 +142,10 @@ impl Schedule {
     /// Makes a message busy with something other than an attempt, unless it is busy already.
     fn occupy(&mut self, lane: LaneId, entry: Entry) -> Option<QueueId> {
         let message = entry.id();
-        self.left(message, lane);
-        if self.busy.contains_key(&message) {
+        if self.joins(lane, entry) {
             return None;
         }
+        self.left(message, lane);
         self.window.take(message);
         self.readers += 1;
         self.busy.insert(
@@ -151,6 +154,7 @@ impl Schedule {
                 lane,
                 entry,
                 upstream: None,
+                others: Vec::new(),
             },
         );
         Some(message)

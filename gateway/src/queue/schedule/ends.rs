@@ -77,26 +77,24 @@ impl Schedule {
 
     /// A busy message could not be read now; its entry waits as it was.
     pub(crate) fn later(&mut self, id: QueueId, at: Monotonic) {
-        if let Some(busy) = self.done(id) {
-            if let Some(lanes) = self.split.get_mut(&id) {
-                lanes.push(busy.lane);
-            }
+        if let Some(mut busy) = self.done(id) {
+            self.returned(id, [busy.lane]);
+            self.part(&mut busy);
             self.push(busy.lane, busy.entry, Some(tick_of(at)));
         }
     }
 
     /// A busy message was not offered, since its reverse-path is held at the upstream: another target, or the hold.
     pub(crate) fn held_back(&mut self, cached: &Cached, now: Now) {
-        let Some(busy) = self.done(cached.message.id) else {
+        let Some(mut busy) = self.done(cached.message.id) else {
             return;
         };
         let Some(upstream) = busy.upstream.clone() else {
             return self.enter(cached, busy.entry.is_alone(), now.mono, now);
         };
         let message = &cached.message;
-        if let Some(lanes) = self.split.get_mut(&message.id) {
-            lanes.push(busy.lane);
-        }
+        self.returned(message.id, [busy.lane]);
+        self.part(&mut busy);
         let entry = busy.entry.shunning(self.names.number(&upstream));
         let elsewhere = self.lanes.get(&busy.lane).and_then(|lane| {
             // What may go nowhere else waits here.
