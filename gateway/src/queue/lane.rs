@@ -311,6 +311,13 @@ impl Lane {
         }
     }
 
+    /// The same, for the target of this name, if it has one.
+    pub(crate) fn unlist_at(&mut self, name: &str) {
+        if let Some(target) = self.way.position(name) {
+            self.unlist(target);
+        }
+    }
+
     /// Every entry.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
         let staged = self.staged.iter().flatten();

@@ -282,12 +282,9 @@ impl Schedule {
         };
         for target in 0..lane.way.targets.len() {
             if lane.has_work_for(target)
+                && let Some(name) = lane.way.names.get(target)
+                && let Some(port) = self.ports.get_mut(name)
                 && lane.list(target)
-                && let Some(port) = lane
-                    .way
-                    .names
-                    .get(target)
-                    .and_then(|name| self.ports.get_mut(name))
             {
                 port.turns.push(lane.rank, id);
             }

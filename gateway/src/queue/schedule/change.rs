@@ -46,8 +46,16 @@ impl Schedule {
             let port = self.ports.entry(Arc::clone(name)).or_default();
             port.view = Some(view.clone());
         }
-        self.ports
-            .retain(|_, port| port.view.is_some() || port.in_flight > 0);
+        self.ports.retain(|name, port| {
+            let is_kept = port.view.is_some() || port.in_flight > 0;
+            if !is_kept {
+                // Its turns go with it.
+                for lane in self.lanes.values_mut() {
+                    lane.unlist_at(name);
+                }
+            }
+            is_kept
+        });
         let ids: Vec<LaneId> = self.lanes.keys().copied().collect();
         for id in ids {
             self.stand(id, now);

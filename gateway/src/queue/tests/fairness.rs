@@ -42,6 +42,17 @@ fn next(schedule: &mut Schedule, now: Now) -> Option<Taken> {
 }
 
 #[test]
+fn an_upstream_that_was_gone_for_a_while_is_served_again() {
+    let (mut schedule, now) = schedule();
+    let mail = message(1, "other.ns", "u@x.example", &["x@live.example"]);
+    schedule.admit(queued(mail), now);
+    schedule.upstreams_changed(&Upstreams::new(), now);
+    let ready = [(Arc::from("live"), view(UpstreamState::Ready, 1))].into();
+    schedule.upstreams_changed(&ready, now);
+    assert!(next(&mut schedule, now).is_some());
+}
+
+#[test]
 fn a_hundred_thousand_waiting_for_a_dead_upstream_cost_the_others_nothing() {
     let (mut schedule, now) = schedule();
     let live = |i| {

@@ -42,11 +42,7 @@ async fn a_changed_document_re_routes_queued_mail() {
 
 #[tokio::test]
 async fn mail_that_waits_for_a_removed_target_goes_to_the_others() {
-    let bench = Bench::new(
-        document(&["a", "b"], "", PRIORITIES),
-        deliver(&["b"], &[]),
-    )
-    .await;
+    let bench = Bench::new(document(&["a", "b"], "", PRIORITIES), deliver(&["b"], &[])).await;
     bench.accept(mail()).await;
     bench
         .until("mail for what is not tried yet", |figures| {
