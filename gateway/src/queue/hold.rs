@@ -213,6 +213,34 @@ impl Holds {
             .collect()
     }
 
+    /// Takes out what may go to one of some upstreams instead where its reverse-path is not held, each entry with the
+    /// upstream it waited for; the holds stay.
+    pub(crate) fn take_elsewhere(
+        &mut self,
+        upstreams: &[Arc<str>],
+        may: impl Fn(LaneId, &Entry, &str) -> bool,
+    ) -> Vec<(Arc<str>, LaneId, Entry)> {
+        let mut taken = Vec::new();
+        if upstreams.is_empty() {
+            return taken;
+        }
+        for ((upstream, path), hold) in &mut self.by_key {
+            let free = upstreams
+                .iter()
+                .filter(|name| !self.set.contains(name, path));
+            let free: Vec<_> = free.collect();
+            hold.waiting.retain(|(lane, entry)| {
+                let take = free.iter().any(|name| may(*lane, entry, name));
+                if take {
+                    hold.tally.subtract(entry);
+                    taken.push((Arc::clone(upstream), *lane, *entry));
+                }
+                !take
+            });
+        }
+        taken
+    }
+
     /// Ends the hold that a message waits for, if it waits for one.
     pub(crate) fn release_of(&mut self, id: QueueId) -> Released {
         let waits = |hold: &Hold| hold.waiting.iter().any(|(_, entry)| entry.id() == id);

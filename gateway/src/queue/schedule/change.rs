@@ -17,7 +17,7 @@ use crate::{
     mail::{QueueId, Timestamp},
     queue::{
         deliver::{UpstreamView, Upstreams},
-        entry::{Entry, Now, Waiting},
+        entry::{Bond, Entry, Now, Waiting},
         expiry::{Age, Evidence, is_over},
         lane::{Lane, Standing},
         turns::rank_and_rate,
@@ -39,6 +39,15 @@ pub(crate) struct Overdue {
 impl Schedule {
     /// Takes note of what the upstreams can do now.
     pub(crate) fn upstreams_changed(&mut self, upstreams: &Upstreams, now: Now) {
+        let was_ready = |name: &Arc<str>| {
+            let view = self.ports.get(name).and_then(|port| port.view.as_ref());
+            view.is_some_and(|view| view.state.is_ready())
+        };
+        let back: Vec<Arc<str>> = upstreams
+            .iter()
+            .filter(|(name, view)| view.state.is_ready() && !was_ready(name))
+            .map(|(name, _)| Arc::clone(name))
+            .collect();
         for (name, port) in &mut self.ports {
             port.view = upstreams.get(name).cloned();
         }
@@ -59,6 +68,20 @@ impl Schedule {
         let ids: Vec<LaneId> = self.lanes.keys().copied().collect();
         for id in ids {
             self.stand(id, now);
+        }
+        self.leave_holds(&back);
+    }
+
+    /// What waits for a hold at one upstream goes to another one that is back.
+    fn leave_holds(&mut self, back: &[Arc<str>]) {
+        let lanes = &self.lanes;
+        let left = self.holds.take_elsewhere(back, |lane, entry, upstream| {
+            let has = |lane: &Lane| lane.way.position(upstream).is_some();
+            entry.bond != Bond::Only && lanes.get(&lane).is_some_and(has)
+        });
+        for (upstream, lane, entry) in left {
+            let entry = entry.shunning(self.names.number(&upstream));
+            self.push(lane, entry, None);
         }
     }
 

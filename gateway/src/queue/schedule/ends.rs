@@ -103,7 +103,7 @@ impl Schedule {
                 .filter(|_| busy.entry.bond != Bond::Only)?;
             let name = lane.way.names.get(target)?;
             let free = !self.holds.set().contains(name, &message.reverse_path);
-            (free && lane.standing(target) == Standing::Able).then_some(())
+            (free && lane.standing(target) != Standing::Away).then_some(())
         });
         if elsewhere.is_some() {
             self.push(busy.lane, entry, None);
