@@ -317,14 +317,15 @@ impl QueueTask {
         if matches!(work, Work::Retry(_)) {
             self.schedule.release_hold_of(id);
         }
-        let Some(way) = self.schedule.pick(id) else {
+        let Some(ways) = self.schedule.pick(id) else {
             let _ = answer.send(Err(Refusal::NotFound));
             return;
         };
         if matches!(work, Work::Retry(_)) {
-            way.names
-                .iter()
-                .for_each(|upstream| self.shared.deliver.probe(upstream));
+            let upstreams: BTreeSet<_> = ways.iter().flat_map(|way| way.names.iter()).collect();
+            for upstream in upstreams {
+                self.shared.deliver.probe(upstream);
+            }
         }
         self.progress.by_hand.insert(id, answer);
         self.start(work);

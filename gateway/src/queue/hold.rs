@@ -241,15 +241,16 @@ impl Holds {
         taken
     }
 
-    /// Ends the hold that a message waits for, if it waits for one.
+    /// Ends the holds that a message waits for.
     pub(crate) fn release_of(&mut self, id: QueueId) -> Released {
         let waits = |hold: &Hold| hold.waiting.iter().any(|(_, entry)| entry.id() == id);
-        let key = self
+        let keys: Vec<Key> = self
             .by_key
             .iter()
-            .find(|(_, hold)| waits(hold))
-            .map(|(key, _)| key.clone());
-        key.map(|key| self.remove(&key)).unwrap_or_default()
+            .filter(|(_, hold)| waits(hold))
+            .map(|(key, _)| key.clone())
+            .collect();
+        keys.iter().flat_map(|key| self.remove(key)).collect()
     }
 
     fn remove(&mut self, key: &Key) -> Released {

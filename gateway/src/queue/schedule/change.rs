@@ -242,23 +242,21 @@ impl Schedule {
         overdue
     }
 
-    /// Makes a message busy for a person, and gives the way of its lane. `None` if it is busy or not there.
-    pub(crate) fn pick(&mut self, id: QueueId) -> Option<Arc<Way>> {
+    /// Makes a message busy for a person, with all its parts, and gives the ways of their lanes. `None` if it is busy
+    /// or not there.
+    pub(crate) fn pick(&mut self, id: QueueId) -> Option<Vec<Arc<Way>>> {
         if self.busy.contains_key(&id) {
             return None;
         }
-        let of_lanes = self.lanes.iter_mut().find_map(|(&lane, of_lane)| {
-            let entry = of_lane.extract(1, |entry| entry.id() == id).pop()?;
-            Some((lane, entry))
-        });
-        let of_holds = || self.holds.extract(1, |entry, _| entry.id() == id).pop();
-        let (lane, entry) = of_lanes.or_else(of_holds).or_else(|| {
-            let is_it = |(_, entry): &(LaneId, Entry)| entry.id() == id;
-            let at = self.suspects.iter().position(is_it)?;
-            Some(self.suspects.swap_remove(at))
-        })?;
-        let way = Arc::clone(&self.lanes.get(&lane)?.way);
-        self.occupy(lane, entry).map(|_| way)
+        let mut parts = self.parts(id).into_iter();
+        let (lane, entry) = parts.next()?;
+        let mut ways = vec![Arc::clone(&self.lanes.get(&lane)?.way)];
+        self.occupy(lane, entry)?;
+        for (lane, entry) in parts {
+            ways.extend(self.lanes.get(&lane).map(|lane| Arc::clone(&lane.way)));
+            self.joins(lane, entry);
+        }
+        Some(ways)
     }
 }
 

@@ -1,7 +1,8 @@
 //! The parts of a message whose recipients go different ways: an entry in each of several lanes.
 //!
-//! Only one part is under way at a time. One whose turn comes meanwhile waits with the busy one, and goes on when that
-//! one's job ends, unless the message is then given all its entries anew.
+//! Only one part is under way at a time, and what a person wants is done with all of them. One whose turn comes
+//! meanwhile waits with the busy one, and goes on when that one's job ends, unless the message is then given all its
+//! entries anew.
 
 use super::{Busy, Schedule};
 use crate::{
@@ -10,6 +11,19 @@ use crate::{
 };
 
 impl Schedule {
+    /// Takes out every part of a message that is not busy.
+    pub(super) fn parts(&mut self, id: QueueId) -> Vec<(LaneId, Entry)> {
+        let is_it = |entry: &Entry| entry.id() == id;
+        let mut parts = self.holds.extract(usize::MAX, |entry, _| is_it(entry));
+        for (&lane, of_lane) in &mut self.lanes {
+            let found = of_lane.extract(usize::MAX, is_it);
+            parts.extend(found.into_iter().map(|entry| (lane, entry)));
+        }
+        let suspects = &mut self.suspects;
+        parts.extend(suspects.extract_if(.., |(_, entry)| is_it(entry)));
+        parts
+    }
+
     /// Whether another part of an entry's message is under way. Then it waits for that one's end.
     pub(super) fn joins(&mut self, lane: LaneId, entry: Entry) -> bool {
         let Some(busy) = self.busy.get_mut(&entry.id()) else {

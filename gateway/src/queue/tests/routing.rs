@@ -198,6 +198,39 @@ async fn recipients_of_different_ways_are_one_message() {
 }
 
 #[tokio::test]
+async fn all_parts_of_a_message_are_tried_now_by_hand() {
+    let routes = "routes:\n  - { name: gov, recipientDomains: [gov.example], targets: [{ upstream: a }] }\n  - { name: d, targets: [{ upstream: b }] }\n";
+    let bench = Bench::new(document(&["a", "b"], "", routes), deliver(&["a", "b"], &[])).await;
+    bench
+        .deliver
+        .answers(|attempt| all(attempt, || deferred(Reason::TransactionDeferred)));
+    let id = bench
+        .accept(message(
+            0,
+            "s.n",
+            "u@x.example",
+            &["x@gov.example", "y@c.example"],
+        ))
+        .await;
+    bench.deliver.attempts(2).await;
+    bench
+        .until("two parts deferred", |figures| {
+            let states = figures.recipients.values();
+            states.map(|states| states[2]).sum::<u64>() == 2
+        })
+        .await;
+    bench.deliver.answers(|attempt| all(attempt, relayed));
+    bench.handle.retry(id).await.unwrap();
+    bench
+        .until("an empty queue", |figures| figures.messages == 0)
+        .await;
+    let mut probed = bench.deliver.probed();
+    probed.sort();
+    assert_eq!(probed, ["a", "b"]);
+    bench.stop().await;
+}
+
+#[tokio::test]
 async fn all_parts_of_a_message_are_given_up_together() {
     let routes = "routes:\n  - { name: gov, recipientDomains: [gov.example], targets: [{ upstream: a }] }\n  - { name: d, targets: [{ upstream: b }] }\n";
     let bench = Bench::new(document(&["a", "b"], "", routes), deliver(&["b"], &["a"])).await;
