@@ -139,6 +139,8 @@ words! {
         Expired = 23, "expired";
         /// The gateway stopped during the attempt.
         Stopped = 24, "stopped";
+        /// The spool cannot read it.
+        Damaged = 25, "damaged";
     }
 }
 

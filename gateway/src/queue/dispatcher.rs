@@ -254,6 +254,7 @@ impl QueueTask {
             }
             End::HeldBack(cached) => self.schedule.held_back(&cached, now),
             End::Later(at) => self.schedule.later(id, at),
+            End::Damaged => self.schedule.damaged(id),
             End::Lost => {
                 if let Some(sender) = self.schedule.lost(id) {
                     self.shared.inbox.settled(&sender);
@@ -336,7 +337,7 @@ impl QueueTask {
 fn answer_by_hand(end: &End) -> Result<(), Refusal> {
     match end {
         End::Settled(..) | End::Again(..) | End::HeldBack(_) => Ok(()),
-        End::Later(_) => Err(Refusal::Unreadable),
+        End::Later(_) | End::Damaged => Err(Refusal::Unreadable),
         End::Lost => Err(Refusal::NotFound),
     }
 }

@@ -289,6 +289,19 @@ impl Entry {
         }
     }
 
+    /// The same, held since the spool cannot read it; it stands for as many more recipients.
+    pub(crate) fn damaged(self, more: u64) -> Self {
+        let more = u16::try_from(more).unwrap_or(u16::MAX);
+        Self {
+            recipients: self.recipients.saturating_add(more),
+            last: 0,
+            bond: Bond::Free,
+            waiting: Waiting::Held,
+            reason: Reason::Damaged.code(),
+            ..self.extra(false)
+        }
+    }
+
     fn marked(self, mark: u8, on: bool) -> Self {
         let marks = if on {
             self.marks | mark

@@ -93,6 +93,8 @@ pub(crate) struct Schedule {
     limits: Limits,
     /// Messages whose turn came while another suspect was under way.
     suspects: Vec<(LaneId, Entry)>,
+    /// Messages that the spool cannot read: they stay, so that somebody sees them.
+    damaged: Vec<(LaneId, Entry)>,
     /// The one message that is attempted alone now.
     alone: Option<QueueId>,
     /// Messages by the second in which they were accepted.
@@ -121,6 +123,7 @@ impl Schedule {
             window: Window::default(),
             limits: Limits::default(),
             suspects: Vec::new(),
+            damaged: Vec::new(),
             alone: None,
             ages: BTreeMap::new(),
             total: 0,

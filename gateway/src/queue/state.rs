@@ -250,7 +250,8 @@ fn held(
         | Reason::FallbackRefused
         | Reason::ByHand
         | Reason::Expired
-        | Reason::Stopped => after.next_attempt = Some(now.plus(HELD_MESSAGE_WAIT)),
+        | Reason::Stopped
+        | Reason::Damaged => after.next_attempt = Some(now.plus(HELD_MESSAGE_WAIT)),
     }
     after
 }

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::mail::{Message, QueueId, State};
 
+mod damage;
 mod expiry;
 mod fairness;
 mod holds;

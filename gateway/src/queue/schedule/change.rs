@@ -140,8 +140,9 @@ impl Schedule {
             let others = busy.others.iter().map(|(lane, _)| *lane);
             others.chain([busy.lane])
         });
-        let of_suspects = self.suspects.iter().map(|(lane, _)| *lane);
-        let kept: HashSet<LaneId> = of_holds.chain(of_busy).chain(of_suspects).collect();
+        let aside = self.suspects.iter().chain(&self.damaged);
+        let of_aside = aside.map(|(lane, _)| *lane);
+        let kept: HashSet<LaneId> = of_holds.chain(of_busy).chain(of_aside).collect();
         self.lanes
             .retain(|id, lane| !lane.is_old || !lane.is_empty() || kept.contains(id));
     }

@@ -34,6 +34,19 @@ impl Schedule {
         self.lanes.get(&lane).map(|lane| lane.sender.clone())
     }
 
+    /// The spool cannot read a busy message: it is held as a whole, in no lane, until a person wants it tried.
+    pub(crate) fn damaged(&mut self, id: QueueId) {
+        let Some(busy) = self.done(id) else {
+            return;
+        };
+        let mut others = busy.others;
+        if self.split.remove(&id).is_some() {
+            others.extend(self.parts(id));
+        }
+        let more = others.iter().map(|(_, entry)| entry.recipients()).sum();
+        self.damaged.push((busy.lane, busy.entry.damaged(more)));
+    }
+
     /// Whether a job has a message.
     pub(crate) fn is_busy(&self, id: QueueId) -> bool {
         self.busy.contains_key(&id)

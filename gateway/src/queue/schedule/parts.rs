@@ -19,8 +19,9 @@ impl Schedule {
             let found = of_lane.extract(usize::MAX, is_it);
             parts.extend(found.into_iter().map(|entry| (lane, entry)));
         }
-        let suspects = &mut self.suspects;
-        parts.extend(suspects.extract_if(.., |(_, entry)| is_it(entry)));
+        for aside in [&mut self.suspects, &mut self.damaged] {
+            parts.extend(aside.extract_if(.., |(_, entry)| is_it(entry)));
+        }
         parts
     }
 
