@@ -185,6 +185,8 @@ const EXTRA: u8 = 1;
 const ALONE: u8 = 2;
 /// It finds out whether the hold on its reverse-path can end.
 const PROBE: u8 = 4;
+/// It could not be read a while ago.
+const UNREAD: u8 = 8;
 
 impl Entry {
     /// The entry of some unsettled recipients of a message, and when it is due. `None` without any.
@@ -263,6 +265,16 @@ impl Entry {
     /// Whether it finds out about a hold.
     pub(crate) const fn is_probe(&self) -> bool {
         self.marks & PROBE != 0
+    }
+
+    /// Whether it could not be read the last time.
+    pub(crate) const fn is_unread(&self) -> bool {
+        self.marks & UNREAD != 0
+    }
+
+    /// The same, which could not be read.
+    pub(crate) fn unread(self) -> Self {
+        self.marked(UNREAD, true)
     }
 
     /// The same, not counted.

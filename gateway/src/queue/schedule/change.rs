@@ -159,12 +159,12 @@ impl Schedule {
         loop {
             let document = self.router.document();
             let is_gone = |name: &Arc<str>| document.upstream(name).is_none();
-            let (&id, lane) = self.lanes.iter_mut().find(|(_, lane)| {
+            let mut to_sort = self.lanes.iter_mut().filter(|(_, lane)| {
                 lane.is_old
                     && !lane.is_empty()
                     && (lane.is_parked() || lane.way.names.iter().any(is_gone))
-            })?;
-            let entry = lane.pop_any()?;
+            });
+            let (id, entry) = to_sort.find_map(|(&id, lane)| Some((id, lane.pop_any()?)))?;
             if let Some(message) = self.occupy(id, entry) {
                 return Some(message);
             }

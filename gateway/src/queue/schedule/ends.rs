@@ -93,7 +93,7 @@ impl Schedule {
         if let Some(mut busy) = self.done(id) {
             self.returned(id, [busy.lane]);
             self.part(&mut busy);
-            self.push(busy.lane, busy.entry, Some(tick_of(at)));
+            self.push(busy.lane, busy.entry.unread(), Some(tick_of(at)));
         }
     }
 
