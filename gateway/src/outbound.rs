@@ -148,20 +148,25 @@ impl Outbound {
             .iter()
             .map(|upstream| {
                 let made = Made::of(upstream, snapshot);
-                let target = match old.get(upstream.name.as_str()) {
-                    Some(target) if target.origin == made => Arc::clone(target),
-                    _ => Arc::new(Target::new(
-                        made,
-                        snapshot,
-                        &self.roots,
-                        &self.captured,
-                        self.shared.clone(),
-                    )),
-                };
+                let known = old.get(upstream.name.as_str());
+                if let Some(target) = known.filter(|target| target.origin == made) {
+                    return (Arc::clone(&target.name), Arc::clone(target));
+                }
+                if let Some(replaced) = known {
+                    replaced.retire();
+                }
+                let target = Arc::new(Target::new(
+                    made,
+                    snapshot,
+                    &self.roots,
+                    &self.captured,
+                    self.shared.clone(),
+                ));
                 (Arc::clone(&target.name), target)
             })
             .collect();
-        for name in old.keys().filter(|name| !new.contains_key(*name)) {
+        for (name, target) in old.iter().filter(|(name, _)| !new.contains_key(*name)) {
+            target.retire();
             self.forget(name);
         }
         *self.targets.write().unwrap_or_else(PoisonError::into_inner) = new;

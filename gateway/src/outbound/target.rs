@@ -7,7 +7,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -63,6 +63,8 @@ pub(crate) struct Target {
     health: Mutex<Health>,
     /// The second up to which what is only shown has been published.
     shown: AtomicU64,
+    /// Whether another one, or none, has its name now: what it says counts no more.
+    is_retired: AtomicBool,
     shared: Shared,
 }
 
@@ -140,6 +142,7 @@ impl Target {
             wake: Notify::new(),
             health,
             shown: AtomicU64::new(0),
+            is_retired: AtomicBool::new(false),
             shared,
         };
         target.start();
@@ -255,12 +258,14 @@ impl Target {
             Change::Nothing => self.show(),
             Change::Capacity => {
                 let view = self.health().view().clone();
-                self.shared.board.send_modify(|all| self.enter(all, view));
+                self.enter(view, |_| true);
             }
             Change::State => {
                 let view = self.health().view().clone();
-                self.report(&view);
-                self.shared.board.send_modify(|all| self.enter(all, view));
+                self.enter(view, |view| {
+                    self.report(view);
+                    true
+                });
                 self.wake.notify_one();
             }
         }
@@ -278,14 +283,25 @@ impl Target {
             return;
         }
         let view = self.health().view().clone();
+        self.enter(view, |_| false);
+    }
+
+    /// Puts its view on the board, and wakes who watches if `tells` says so. Whether it is retired is looked at while
+    /// nobody else may write there: who took its place writes after it, or finds nothing of it.
+    fn enter(&self, view: UpstreamView, tells: impl FnOnce(&UpstreamView) -> bool) {
         self.shared.board.send_if_modified(|all| {
-            self.enter(all, view);
-            false
+            if self.is_retired.load(Ordering::Acquire) {
+                return false;
+            }
+            let wakes = tells(&view);
+            Arc::make_mut(all).insert(Arc::clone(&self.name), view);
+            wakes
         });
     }
 
-    fn enter(&self, all: &mut Arc<Upstreams>, view: UpstreamView) {
-        Arc::make_mut(all).insert(Arc::clone(&self.name), view);
+    /// From now on another one, or none, has its name. To be called before that one is made.
+    pub(crate) fn retire(&self) {
+        self.is_retired.store(true, Ordering::Release);
     }
 
     /// Closes idle sessions.

@@ -82,7 +82,7 @@ pub(crate) fn unreadable(error: &Unreadable) -> Verdict {
             refused: false,
             lost: false,
         },
-        Unreadable::Damaged => Verdict::Held(Reason::ContentDamaged, evidence),
+        Unreadable::Damaged => Verdict::Held(Reason::Damaged, evidence),
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Figures, Listed, intake::Inbox, shared::Shared};
 use crate::{
-    mail::{Message, QueueId, Recipient},
+    mail::{Message, QueueId, Recipient, Timestamp},
     spool::{ReadError, Stored},
 };
 
@@ -147,11 +147,18 @@ impl QueueHandle {
             if filter.limit.is_some_and(|limit| shown.len() >= limit) {
                 break;
             }
-            // What was settled meanwhile, or cannot be read, is left out.
-            if let Ok(Stored { message, .. }) = self.shared.spool.read(listed.id).await
-                && filter.fits_message(&message, self.shared.clock.wall().since(message.accepted))
-            {
-                shown.push(self.show_message(&listed, &message));
+            let now = self.shared.clock.wall();
+            match self.shared.spool.read(listed.id).await {
+                Ok(Stored { message, .. }) => {
+                    if filter.fits_message(&message, now.since(message.accepted)) {
+                        shown.push(self.show_message(&listed, &message));
+                    }
+                }
+                Err(ReadError::Damaged(_)) => {
+                    shown.extend(listed.shown().filter(|_| filter.fits_origin(&listed, now)));
+                }
+                // What was settled meanwhile is left out.
+                Err(ReadError::NotFound | ReadError::Io { .. }) => {}
             }
         }
         Ok(shown)
@@ -167,7 +174,8 @@ impl QueueHandle {
         match self.shared.spool.read(id).await {
             Ok(Stored { message, .. }) => Ok(self.show_message(&listed, &message)),
             Err(ReadError::NotFound) => Err(Refusal::NotFound),
-            Err(ReadError::Damaged(_) | ReadError::Io { .. }) => Err(Refusal::Unreadable),
+            Err(ReadError::Damaged(_)) => listed.shown().ok_or(Refusal::Unreadable),
+            Err(ReadError::Io { .. }) => Err(Refusal::Unreadable),
         }
     }
 
@@ -232,6 +240,25 @@ impl QueueHandle {
     }
 }
 
+impl Listed {
+    /// What can be shown of a message that cannot be read.
+    fn shown(&self) -> Option<ShownMessage> {
+        let (sender, accepted) = self.origin.as_ref()?;
+        Some(ShownMessage {
+            id: self.id.to_string(),
+            state: self.state,
+            reason: self.reason,
+            upstream: self.upstream.to_string(),
+            sender: sender.to_string(),
+            accepted: accepted.to_string(),
+            bytes: 0,
+            message_id: String::new(),
+            reverse_path: String::new(),
+            recipients: Vec::new(),
+        })
+    }
+}
+
 impl Filter {
     /// What the schedule knows without reading.
     fn fits(&self, listed: &Listed) -> bool {
@@ -243,6 +270,18 @@ impl Filter {
             && self
                 .reason
                 .is_none_or(|reason| listed.reason == Some(reason))
+    }
+
+    /// The same for a message that cannot be read: nobody knows its recipients.
+    fn fits_origin(&self, listed: &Listed, now: Timestamp) -> bool {
+        let Some((sender, accepted)) = &listed.origin else {
+            return false;
+        };
+        let is_of = |wanted: &str| sender.to_string() == wanted;
+        self.sender.as_deref().is_none_or(is_of)
+            && self.older.is_none_or(|older| now.since(*accepted) > older)
+            && self.recipient.is_none()
+            && self.recipient_domain.is_none()
     }
 
     fn fits_message(&self, message: &Message, age: Duration) -> bool {

@@ -254,6 +254,7 @@ impl QueueTask {
             }
             End::HeldBack(cached) => self.schedule.held_back(&cached, now),
             End::Later(at) => self.schedule.later(id, at),
+            End::Damaged => self.schedule.damaged(id),
             End::Lost => {
                 if let Some(sender) = self.schedule.lost(id) {
                     self.shared.inbox.settled(&sender);
@@ -317,14 +318,15 @@ impl QueueTask {
         if matches!(work, Work::Retry(_)) {
             self.schedule.release_hold_of(id);
         }
-        let Some(way) = self.schedule.pick(id) else {
+        let Some(ways) = self.schedule.pick(id) else {
             let _ = answer.send(Err(Refusal::NotFound));
             return;
         };
         if matches!(work, Work::Retry(_)) {
-            way.names
-                .iter()
-                .for_each(|upstream| self.shared.deliver.probe(upstream));
+            let upstreams: BTreeSet<_> = ways.iter().flat_map(|way| way.names.iter()).collect();
+            for upstream in upstreams {
+                self.shared.deliver.probe(upstream);
+            }
         }
         self.progress.by_hand.insert(id, answer);
         self.start(work);
@@ -335,7 +337,7 @@ impl QueueTask {
 fn answer_by_hand(end: &End) -> Result<(), Refusal> {
     match end {
         End::Settled(..) | End::Again(..) | End::HeldBack(_) => Ok(()),
-        End::Later(_) => Err(Refusal::Unreadable),
+        End::Later(_) | End::Damaged => Err(Refusal::Unreadable),
         End::Lost => Err(Refusal::NotFound),
     }
 }

@@ -185,6 +185,8 @@ const EXTRA: u8 = 1;
 const ALONE: u8 = 2;
 /// It finds out whether the hold on its reverse-path can end.
 const PROBE: u8 = 4;
+/// It could not be read a while ago.
+const UNREAD: u8 = 8;
 
 impl Entry {
     /// The entry of some unsettled recipients of a message, and when it is due. `None` without any.
@@ -265,6 +267,16 @@ impl Entry {
         self.marks & PROBE != 0
     }
 
+    /// Whether it could not be read the last time.
+    pub(crate) const fn is_unread(&self) -> bool {
+        self.marks & UNREAD != 0
+    }
+
+    /// The same, which could not be read.
+    pub(crate) fn unread(self) -> Self {
+        self.marked(UNREAD, true)
+    }
+
     /// The same, not counted.
     pub(crate) fn extra(self, extra: bool) -> Self {
         self.marked(EXTRA, extra)
@@ -286,6 +298,19 @@ impl Entry {
             last,
             bond: Bond::Shuns,
             ..self
+        }
+    }
+
+    /// The same, held since the spool cannot read it; it stands for as many more recipients.
+    pub(crate) fn damaged(self, more: u64) -> Self {
+        let more = u16::try_from(more).unwrap_or(u16::MAX);
+        Self {
+            recipients: self.recipients.saturating_add(more),
+            last: 0,
+            bond: Bond::Free,
+            waiting: Waiting::Held,
+            reason: Reason::Damaged.code(),
+            ..self.extra(false)
         }
     }
 

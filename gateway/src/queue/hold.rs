@@ -213,15 +213,44 @@ impl Holds {
             .collect()
     }
 
-    /// Ends the hold that a message waits for, if it waits for one.
+    /// Takes out what may go to one of some upstreams instead where its reverse-path is not held, each entry with the
+    /// upstream it waited for; the holds stay.
+    pub(crate) fn take_elsewhere(
+        &mut self,
+        upstreams: &[Arc<str>],
+        may: impl Fn(LaneId, &Entry, &str) -> bool,
+    ) -> Vec<(Arc<str>, LaneId, Entry)> {
+        let mut taken = Vec::new();
+        if upstreams.is_empty() {
+            return taken;
+        }
+        for ((upstream, path), hold) in &mut self.by_key {
+            let free = upstreams
+                .iter()
+                .filter(|name| !self.set.contains(name, path));
+            let free: Vec<_> = free.collect();
+            hold.waiting.retain(|(lane, entry)| {
+                let take = free.iter().any(|name| may(*lane, entry, name));
+                if take {
+                    hold.tally.subtract(entry);
+                    taken.push((Arc::clone(upstream), *lane, *entry));
+                }
+                !take
+            });
+        }
+        taken
+    }
+
+    /// Ends the holds that a message waits for.
     pub(crate) fn release_of(&mut self, id: QueueId) -> Released {
         let waits = |hold: &Hold| hold.waiting.iter().any(|(_, entry)| entry.id() == id);
-        let key = self
+        let keys: Vec<Key> = self
             .by_key
             .iter()
-            .find(|(_, hold)| waits(hold))
-            .map(|(key, _)| key.clone());
-        key.map(|key| self.remove(&key)).unwrap_or_default()
+            .filter(|(_, hold)| waits(hold))
+            .map(|(key, _)| key.clone())
+            .collect();
+        keys.iter().flat_map(|key| self.remove(key)).collect()
     }
 
     fn remove(&mut self, key: &Key) -> Released {

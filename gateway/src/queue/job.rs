@@ -64,7 +64,9 @@ pub(crate) enum End {
     HeldBack(Cached),
     /// To be looked at again then, as if nothing had been done.
     Later(Monotonic),
-    /// The spool does not have it, or cannot read it any more.
+    /// The spool has it, and cannot read it any more.
+    Damaged,
+    /// The spool does not have it.
     Lost,
 }
 
@@ -239,8 +241,8 @@ async fn read(shared: &Shared, id: QueueId) -> Result<Stored, End> {
             Err(End::Lost)
         }
         Err(error @ ReadError::Damaged(_)) => {
-            tracing::error!(queue_id = %id, %error, "a queued message is damaged");
-            Err(End::Lost)
+            tracing::error!(queue_id = %id, %error, "a queued message is damaged; it is held");
+            Err(End::Damaged)
         }
     }
 }

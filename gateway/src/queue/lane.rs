@@ -230,18 +230,27 @@ impl Lane {
         (None, others)
     }
 
-    /// Any entry, due or not.
+    /// Any entry, due or not; but what could not be read rests for its time.
     pub(crate) fn pop_any(&mut self) -> Option<Entry> {
         let staged = self.staged.iter_mut().find_map(VecDeque::pop_front);
-        let entry = staged.or_else(|| self.ready.pop_front()).or_else(|| {
-            let mut first = self.waiting.first_entry()?;
-            let entry = first.get_mut().pop();
-            if first.get().is_empty() {
-                first.remove();
-            }
-            entry
-        })?;
+        let entry = staged
+            .or_else(|| self.ready.pop_front())
+            .or_else(|| self.pop_waiting())?;
         self.tally.subtract(&entry);
+        Some(entry)
+    }
+
+    fn pop_waiting(&mut self) -> Option<Entry> {
+        let found = self.waiting.iter().find_map(|(&tick, entries)| {
+            let at = entries.iter().rposition(|entry| !entry.is_unread())?;
+            Some((tick, at))
+        });
+        let (tick, at) = found?;
+        let entries = self.waiting.get_mut(&tick)?;
+        let entry = entries.swap_remove(at);
+        if entries.is_empty() {
+            self.waiting.remove(&tick);
+        }
         Some(entry)
     }
 
@@ -308,6 +317,13 @@ impl Lane {
     pub(crate) fn unlist(&mut self, target: usize) {
         if let Some(listed) = self.listed.get_mut(target) {
             *listed = false;
+        }
+    }
+
+    /// The same, for the target of this name, if it has one.
+    pub(crate) fn unlist_at(&mut self, name: &str) {
+        if let Some(target) = self.way.position(name) {
+            self.unlist(target);
         }
     }
 

@@ -9,6 +9,7 @@ mod change;
 mod due;
 mod ends;
 pub(crate) mod figures;
+mod parts;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -68,6 +69,8 @@ struct Busy {
     entry: Entry,
     /// The upstream it is offered to.
     upstream: Option<Arc<str>>,
+    /// Its parts in other lanes whose turn came meanwhile.
+    others: Vec<(LaneId, Entry)>,
 }
 
 /// Every message that is not settled.
@@ -90,6 +93,8 @@ pub(crate) struct Schedule {
     limits: Limits,
     /// Messages whose turn came while another suspect was under way.
     suspects: Vec<(LaneId, Entry)>,
+    /// Messages that the spool cannot read: they stay, so that somebody sees them.
+    damaged: Vec<(LaneId, Entry)>,
     /// The one message that is attempted alone now.
     alone: Option<QueueId>,
     /// Messages by the second in which they were accepted.
@@ -118,6 +123,7 @@ impl Schedule {
             window: Window::default(),
             limits: Limits::default(),
             suspects: Vec::new(),
+            damaged: Vec::new(),
             alone: None,
             ages: BTreeMap::new(),
             total: 0,
@@ -279,12 +285,9 @@ impl Schedule {
         };
         for target in 0..lane.way.targets.len() {
             if lane.has_work_for(target)
+                && let Some(name) = lane.way.names.get(target)
+                && let Some(port) = self.ports.get_mut(name)
                 && lane.list(target)
-                && let Some(port) = lane
-                    .way
-                    .names
-                    .get(target)
-                    .and_then(|name| self.ports.get_mut(name))
             {
                 port.turns.push(lane.rank, id);
             }
@@ -313,9 +316,7 @@ impl Schedule {
                 continue;
             };
             let message = entry.id();
-            if self.busy.contains_key(&message) {
-                // Another part of it is under way; what follows will find this part again.
-                self.left(message, id);
+            if self.joins(id, entry) {
                 continue;
             }
             if entry.is_alone() {
@@ -330,6 +331,7 @@ impl Schedule {
                 lane: id,
                 entry,
                 upstream: Some(Arc::clone(upstream)),
+                others: Vec::new(),
             };
             self.busy.insert(message, busy);
             if let Some(port) = self.ports.get_mut(upstream) {
@@ -371,13 +373,6 @@ impl Schedule {
             self.list(id);
         }
         Some((entry?, way))
-    }
-
-    /// An entry of a message is no longer in a lane.
-    fn left(&mut self, message: QueueId, lane: LaneId) {
-        if let Some(lanes) = self.split.get_mut(&message) {
-            lanes.retain(|&other| other != lane);
-        }
     }
 
     /// What the passing of time makes ready.

@@ -244,14 +244,14 @@ fn held(
         | Reason::ProtocolError
         | Reason::SessionRefused
         | Reason::Poison
-        | Reason::ContentDamaged
         | Reason::NoEligibleTarget
         | Reason::TooLarge
         | Reason::Utf8Needed
         | Reason::FallbackRefused
         | Reason::ByHand
         | Reason::Expired
-        | Reason::Stopped => after.next_attempt = Some(now.plus(HELD_MESSAGE_WAIT)),
+        | Reason::Stopped
+        | Reason::Damaged => after.next_attempt = Some(now.plus(HELD_MESSAGE_WAIT)),
     }
     after
 }

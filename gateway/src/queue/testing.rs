@@ -372,6 +372,25 @@ impl Bench {
         self.spool.read(id).await.ok().map(|stored| stored.message)
     }
 
+    /// Damages what is stored of a message.
+    pub(crate) fn damage(&self, id: QueueId) {
+        let id = id.to_bytes();
+        let mut found = 0;
+        for entry in std::fs::read_dir(self.folder.path().join("spool")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|kind| kind != "segment") {
+                continue;
+            }
+            let mut octets = std::fs::read(&path).unwrap();
+            while let Some(at) = octets.windows(id.len()).position(|part| part == id) {
+                octets[at] ^= 0xff;
+                found += 1;
+            }
+            std::fs::write(&path, octets).unwrap();
+        }
+        assert!(found > 0, "nothing is stored of it");
+    }
+
     /// Uses another document from now on.
     pub(crate) fn reconfigure(&self, document: Arc<Document>) {
         self.snapshots.send_replace(Arc::new(snapshot(document)));

@@ -10,10 +10,12 @@ use super::{
 };
 use crate::mail::{Message, QueueId, State};
 
+mod damage;
 mod expiry;
 mod fairness;
 mod holds;
 mod model;
+mod parts;
 mod reports;
 mod routing;
 mod stopping;

@@ -114,7 +114,7 @@ async fn content_that_cannot_be_read_leaves_the_upstream_as_it_is() {
     );
     std::fs::write(&path, content).unwrap();
     let report = fixture.outbound.offer(offer).await;
-    assert_eq!(words(&report), [("held", Some(Reason::ContentDamaged)); 2]);
+    assert_eq!(words(&report), [("held", Some(Reason::Damaged)); 2]);
     assert_eq!(fixture.view("a").state, UpstreamState::Ready);
     assert!(files(&fixture).is_empty());
 }

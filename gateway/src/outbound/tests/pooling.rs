@@ -160,7 +160,7 @@ async fn damaged_content_is_held_and_its_session_left_without_a_final_dot() {
         crc: crc32c::crc32c(&content) ^ 1,
     };
     let report = fixture.outbound.offer(offer).await;
-    assert_eq!(words(&report), [("held", Some(Reason::ContentDamaged))]);
+    assert_eq!(words(&report), [("held", Some(Reason::Damaged))]);
     let cut_off = async {
         while provider.heard().last().unwrap() != "(cut off)" {
             tokio::task::yield_now().await;

@@ -114,3 +114,35 @@ async fn a_stop_does_not_wait_for_a_probe() {
     fixture.stop(Stage::Stopping);
     fixture.ended().await;
 }
+
+#[tokio::test]
+async fn a_replaced_upstream_says_nothing_more() {
+    let provider = Provider::start(vec![probe(), probe()]).await;
+    let port = provider.address.port();
+    let fixture = Fixture::ready(port).await;
+    let old = fixture.outbound.target("a").unwrap();
+    let fault = || health::disk_fault(&std::io::Error::other("late"));
+    fixture.clock.advance(Duration::from_secs(1));
+    let before = fixture.view("a").since;
+    fixture.change(&upstream("a", port, "limits: { maxConnections: 3 }"), &[]);
+    let mut views = fixture.outbound.upstreams();
+    views
+        .wait_for(|views| views["a"].state == UpstreamState::Ready && views["a"].since > before)
+        .await
+        .unwrap();
+    old.failed(&fault(), health::Origin::Mail);
+    assert_eq!(fixture.view("a").state, UpstreamState::Ready);
+    let shown = "posthouse_upstream_up{upstream=\"a\"} 1";
+    assert!(fixture.metrics.encode().0.contains(shown));
+
+    let last = fixture.outbound.target("a").unwrap();
+    fixture.change(&upstream("b", port, ""), &[]);
+    views
+        .wait_for(|views| !views.contains_key("a"))
+        .await
+        .unwrap();
+    last.failed(&fault(), health::Origin::Mail);
+    assert!(!fixture.outbound.upstreams().borrow().contains_key("a"));
+    let shown = "posthouse_upstream_up{upstream=\"a\"}";
+    assert!(!fixture.metrics.encode().0.contains(shown));
+}

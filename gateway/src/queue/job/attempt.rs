@@ -162,7 +162,7 @@ impl UnderWay<'_> {
         for (position, verdict) in report.verdicts {
             offered |= !matches!(verdict, Verdict::NotOffered(_));
             relayed |= matches!(verdict, Verdict::Relayed(_));
-            is_damaged |= matches!(verdict, Verdict::Held(Reason::ContentDamaged, _));
+            is_damaged |= matches!(verdict, Verdict::Held(Reason::Damaged, _));
             if self.kept.contains(&position) {
                 continue;
             }

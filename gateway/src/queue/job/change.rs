@@ -45,7 +45,7 @@ fn evidence(
     config: &Config,
 ) -> Evidence {
     match (progress.state, progress.reason) {
-        (State::Held, Some(Reason::Poison | Reason::ContentDamaged | Reason::Unconfirmed)) => {
+        (State::Held, Some(Reason::Poison | Reason::Damaged | Reason::Unconfirmed)) => {
             Evidence::Hopeless(Age::Held)
         }
         (State::Unconfirmed, _) => Evidence::Hopeless(Age::Deferred),

@@ -17,7 +17,7 @@ use crate::{
     mail::{QueueId, Timestamp},
     queue::{
         deliver::{UpstreamView, Upstreams},
-        entry::{Entry, Now, Waiting},
+        entry::{Bond, Entry, Now, Waiting},
         expiry::{Age, Evidence, is_over},
         lane::{Lane, Standing},
         turns::rank_and_rate,
@@ -39,6 +39,15 @@ pub(crate) struct Overdue {
 impl Schedule {
     /// Takes note of what the upstreams can do now.
     pub(crate) fn upstreams_changed(&mut self, upstreams: &Upstreams, now: Now) {
+        let was_ready = |name: &Arc<str>| {
+            let view = self.ports.get(name).and_then(|port| port.view.as_ref());
+            view.is_some_and(|view| view.state.is_ready())
+        };
+        let back: Vec<Arc<str>> = upstreams
+            .iter()
+            .filter(|(name, view)| view.state.is_ready() && !was_ready(name))
+            .map(|(name, _)| Arc::clone(name))
+            .collect();
         for (name, port) in &mut self.ports {
             port.view = upstreams.get(name).cloned();
         }
@@ -46,11 +55,33 @@ impl Schedule {
             let port = self.ports.entry(Arc::clone(name)).or_default();
             port.view = Some(view.clone());
         }
-        self.ports
-            .retain(|_, port| port.view.is_some() || port.in_flight > 0);
+        self.ports.retain(|name, port| {
+            let is_kept = port.view.is_some() || port.in_flight > 0;
+            if !is_kept {
+                // Its turns go with it.
+                for lane in self.lanes.values_mut() {
+                    lane.unlist_at(name);
+                }
+            }
+            is_kept
+        });
         let ids: Vec<LaneId> = self.lanes.keys().copied().collect();
         for id in ids {
             self.stand(id, now);
+        }
+        self.leave_holds(&back);
+    }
+
+    /// What waits for a hold at one upstream goes to another one that is back.
+    fn leave_holds(&mut self, back: &[Arc<str>]) {
+        let lanes = &self.lanes;
+        let left = self.holds.take_elsewhere(back, |lane, entry, upstream| {
+            let has = |lane: &Lane| lane.way.position(upstream).is_some();
+            entry.bond != Bond::Only && lanes.get(&lane).is_some_and(has)
+        });
+        for (upstream, lane, entry) in left {
+            let entry = entry.shunning(self.names.number(&upstream));
+            self.push(lane, entry, None);
         }
     }
 
@@ -105,9 +136,13 @@ impl Schedule {
 
     fn forget_empty_lanes(&mut self) {
         let of_holds = self.holds.entries().map(|(_, lane, _)| lane);
-        let of_busy = self.busy.values().map(|busy| busy.lane);
-        let of_suspects = self.suspects.iter().map(|(lane, _)| *lane);
-        let kept: HashSet<LaneId> = of_holds.chain(of_busy).chain(of_suspects).collect();
+        let of_busy = self.busy.values().flat_map(|busy| {
+            let others = busy.others.iter().map(|(lane, _)| *lane);
+            others.chain([busy.lane])
+        });
+        let aside = self.suspects.iter().chain(&self.damaged);
+        let of_aside = aside.map(|(lane, _)| *lane);
+        let kept: HashSet<LaneId> = of_holds.chain(of_busy).chain(of_aside).collect();
         self.lanes
             .retain(|id, lane| !lane.is_old || !lane.is_empty() || kept.contains(id));
     }
@@ -118,14 +153,18 @@ impl Schedule {
         self.readmit(released);
     }
 
-    /// A message of a lane of an old document that cannot be served: it is to be read and given its new lane.
+    /// A message of a lane of an old document that cannot be served: it is to be read and given its new lane. A
+    /// target that is gone from the document would be waited for in vain, whatever is still shown of it.
     pub(crate) fn next_to_sort(&mut self) -> Option<QueueId> {
         loop {
-            let (&id, lane) = self
-                .lanes
-                .iter_mut()
-                .find(|(_, lane)| lane.is_old && lane.is_parked() && !lane.is_empty())?;
-            let entry = lane.pop_any()?;
+            let document = self.router.document();
+            let is_gone = |name: &Arc<str>| document.upstream(name).is_none();
+            let mut to_sort = self.lanes.iter_mut().filter(|(_, lane)| {
+                lane.is_old
+                    && !lane.is_empty()
+                    && (lane.is_parked() || lane.way.names.iter().any(is_gone))
+            });
+            let (id, entry) = to_sort.find_map(|(&id, lane)| Some((id, lane.pop_any()?)))?;
             if let Some(message) = self.occupy(id, entry) {
                 return Some(message);
             }
@@ -135,10 +174,10 @@ impl Schedule {
     /// Makes a message busy with something other than an attempt, unless it is busy already.
     fn occupy(&mut self, lane: LaneId, entry: Entry) -> Option<QueueId> {
         let message = entry.id();
-        self.left(message, lane);
-        if self.busy.contains_key(&message) {
+        if self.joins(lane, entry) {
             return None;
         }
+        self.left(message, lane);
         self.window.take(message);
         self.readers += 1;
         self.busy.insert(
@@ -147,6 +186,7 @@ impl Schedule {
                 lane,
                 entry,
                 upstream: None,
+                others: Vec::new(),
             },
         );
         Some(message)
@@ -203,23 +243,21 @@ impl Schedule {
         overdue
     }
 
-    /// Makes a message busy for a person, and gives the way of its lane. `None` if it is busy or not there.
-    pub(crate) fn pick(&mut self, id: QueueId) -> Option<Arc<Way>> {
+    /// Makes a message busy for a person, with all its parts, and gives the ways of their lanes. `None` if it is busy
+    /// or not there.
+    pub(crate) fn pick(&mut self, id: QueueId) -> Option<Vec<Arc<Way>>> {
         if self.busy.contains_key(&id) {
             return None;
         }
-        let of_lanes = self.lanes.iter_mut().find_map(|(&lane, of_lane)| {
-            let entry = of_lane.extract(1, |entry| entry.id() == id).pop()?;
-            Some((lane, entry))
-        });
-        let of_holds = || self.holds.extract(1, |entry, _| entry.id() == id).pop();
-        let (lane, entry) = of_lanes.or_else(of_holds).or_else(|| {
-            let is_it = |(_, entry): &(LaneId, Entry)| entry.id() == id;
-            let at = self.suspects.iter().position(is_it)?;
-            Some(self.suspects.swap_remove(at))
-        })?;
-        let way = Arc::clone(&self.lanes.get(&lane)?.way);
-        self.occupy(lane, entry).map(|_| way)
+        let mut parts = self.parts(id).into_iter();
+        let (lane, entry) = parts.next()?;
+        let mut ways = vec![Arc::clone(&self.lanes.get(&lane)?.way)];
+        self.occupy(lane, entry)?;
+        for (lane, entry) in parts {
+            ways.extend(self.lanes.get(&lane).map(|lane| Arc::clone(&lane.way)));
+            self.joins(lane, entry);
+        }
+        Some(ways)
     }
 }
 
@@ -259,7 +297,7 @@ fn lane_evidence(ports: &BTreeMap<Arc<str>, Port>, lane: &Lane) -> Evidence {
 /// What is known about one entry of a lane.
 fn entry_evidence(entry: &Entry, lane: Evidence) -> Evidence {
     match (entry.waiting, entry.reason()) {
-        (Waiting::Held, Some(Reason::Poison | Reason::ContentDamaged | Reason::Unconfirmed)) => {
+        (Waiting::Held, Some(Reason::Poison | Reason::Damaged | Reason::Unconfirmed)) => {
             Evidence::Hopeless(Age::Held)
         }
         (Waiting::Unconfirmed, _) => Evidence::Hopeless(Age::Deferred),

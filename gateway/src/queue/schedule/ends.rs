@@ -34,6 +34,19 @@ impl Schedule {
         self.lanes.get(&lane).map(|lane| lane.sender.clone())
     }
 
+    /// The spool cannot read a busy message: it is held as a whole, in no lane, until a person wants it tried.
+    pub(crate) fn damaged(&mut self, id: QueueId) {
+        let Some(busy) = self.done(id) else {
+            return;
+        };
+        let mut others = busy.others;
+        if self.split.remove(&id).is_some() {
+            others.extend(self.parts(id));
+        }
+        let more = others.iter().map(|(_, entry)| entry.recipients()).sum();
+        self.damaged.push((busy.lane, busy.entry.damaged(more)));
+    }
+
     /// Whether a job has a message.
     pub(crate) fn is_busy(&self, id: QueueId) -> bool {
         self.busy.contains_key(&id)
@@ -77,26 +90,24 @@ impl Schedule {
 
     /// A busy message could not be read now; its entry waits as it was.
     pub(crate) fn later(&mut self, id: QueueId, at: Monotonic) {
-        if let Some(busy) = self.done(id) {
-            if let Some(lanes) = self.split.get_mut(&id) {
-                lanes.push(busy.lane);
-            }
-            self.push(busy.lane, busy.entry, Some(tick_of(at)));
+        if let Some(mut busy) = self.done(id) {
+            self.returned(id, [busy.lane]);
+            self.part(&mut busy);
+            self.push(busy.lane, busy.entry.unread(), Some(tick_of(at)));
         }
     }
 
     /// A busy message was not offered, since its reverse-path is held at the upstream: another target, or the hold.
     pub(crate) fn held_back(&mut self, cached: &Cached, now: Now) {
-        let Some(busy) = self.done(cached.message.id) else {
+        let Some(mut busy) = self.done(cached.message.id) else {
             return;
         };
         let Some(upstream) = busy.upstream.clone() else {
             return self.enter(cached, busy.entry.is_alone(), now.mono, now);
         };
         let message = &cached.message;
-        if let Some(lanes) = self.split.get_mut(&message.id) {
-            lanes.push(busy.lane);
-        }
+        self.returned(message.id, [busy.lane]);
+        self.part(&mut busy);
         let entry = busy.entry.shunning(self.names.number(&upstream));
         let elsewhere = self.lanes.get(&busy.lane).and_then(|lane| {
             // What may go nowhere else waits here.
@@ -105,7 +116,7 @@ impl Schedule {
                 .filter(|_| busy.entry.bond != Bond::Only)?;
             let name = lane.way.names.get(target)?;
             let free = !self.holds.set().contains(name, &message.reverse_path);
-            (free && lane.standing(target) == Standing::Able).then_some(())
+            (free && lane.standing(target) != Standing::Away).then_some(())
         });
         if elsewhere.is_some() {
             self.push(busy.lane, entry, None);

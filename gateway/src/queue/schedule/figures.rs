@@ -10,7 +10,7 @@ use posthouse_config::{
 
 use super::Schedule;
 use crate::{
-    mail::{QueueId, Timestamp},
+    mail::{QueueId, SenderIdentity, Timestamp},
     queue::{
         deliver::UpstreamView,
         entry::{Entry, Waiting},
@@ -104,6 +104,8 @@ pub struct Listed {
     pub reason: Option<Reason>,
     /// The upstream it waits for, or `none`.
     pub upstream: Arc<str>,
+    /// Whose it is and when it was accepted, if the message itself cannot be asked.
+    pub origin: Option<(SenderIdentity, Timestamp)>,
 }
 
 /// What a lane shows for its messages.
@@ -192,12 +194,15 @@ impl Schedule {
                 *sum += 1;
             }
         }
-        let mut suspects = Tally::default();
-        for (_, entry) in &self.suspects {
-            suspects.add(entry);
+        let mut aside = Tally::default();
+        for (_, entry) in self.suspects.iter().chain(&self.damaged) {
+            aside.add(entry);
         }
-        if !self.suspects.is_empty() {
-            figures.add(&none, &suspects, index);
+        if aside != Tally::default() {
+            figures.add(&none, &aside, index);
+        }
+        for (reason, messages) in &aside.held {
+            figures.add_reason(*reason, &none, *messages, None);
         }
     }
 
@@ -238,6 +243,13 @@ impl Schedule {
         let none: Arc<str> = NO_UPSTREAM.into();
         listed.extend(self.suspects.iter().map(|(_, entry)| {
             listed_entry(entry, entry.waiting.as_label(), entry.reason(), &none)
+        }));
+        listed.extend(self.damaged.iter().map(|(lane, entry)| {
+            let sender = self.lanes.get(lane).map(|lane| lane.sender.clone());
+            Listed {
+                origin: sender.map(|sender| (sender, entry.accepted())),
+                ..listed_entry(entry, entry.waiting.as_label(), entry.reason(), &none)
+            }
         }));
         listed.extend(self.busy.values().map(|busy| {
             let state = if busy.upstream.is_some() {
@@ -313,6 +325,7 @@ fn listed_entry(
         state,
         reason,
         upstream: Arc::clone(upstream),
+        origin: None,
     }
 }
 

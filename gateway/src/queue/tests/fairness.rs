@@ -42,6 +42,38 @@ fn next(schedule: &mut Schedule, now: Now) -> Option<Taken> {
 }
 
 #[test]
+fn an_upstream_that_was_gone_for_a_while_is_served_again() {
+    let (mut schedule, now) = schedule();
+    let mail = message(1, "other.ns", "u@x.example", &["x@live.example"]);
+    schedule.admit(queued(mail), now);
+    schedule.upstreams_changed(&Upstreams::new(), now);
+    let ready = [(Arc::from("live"), view(UpstreamState::Ready, 1))].into();
+    schedule.upstreams_changed(&ready, now);
+    assert!(next(&mut schedule, now).is_some());
+}
+
+#[test]
+fn mail_that_cannot_be_sorted_now_rests_alone() {
+    let (mut schedule, now) = schedule();
+    for i in 1..=2 {
+        let mail = message(i, "other.ns", "u@x.example", &["x@dead.example"]);
+        schedule.admit(queued(mail), now);
+    }
+    let router = Router::new(document(&["live"], "", ""));
+    schedule.document_changed(Arc::new(router), Arc::default(), now);
+    let first = schedule.next_to_sort().unwrap();
+    let minute = Duration::from_mins(1);
+    schedule.later(first, now.mono.plus(minute));
+    assert_ne!(schedule.next_to_sort().unwrap(), first);
+    assert_eq!(schedule.next_to_sort(), None);
+    schedule.advance(Now {
+        mono: now.mono.plus(minute),
+        ..now
+    });
+    assert_eq!(schedule.next_to_sort(), Some(first));
+}
+
+#[test]
 fn a_hundred_thousand_waiting_for_a_dead_upstream_cost_the_others_nothing() {
     let (mut schedule, now) = schedule();
     let live = |i| {

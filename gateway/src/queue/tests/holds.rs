@@ -1,6 +1,14 @@
 //! What waits for a cause to be fixed.
 
+use std::sync::Arc;
+
 use super::*;
+use crate::{
+    clock::ManualClock,
+    mail::Queued,
+    queue::{deliver::Upstreams, entry::Now, schedule::Schedule, window::Cached},
+    route::Router,
+};
 
 fn reverse_path_refused(attempt: &crate::queue::deliver::Attempt) -> AttemptReport {
     AttemptReport {
@@ -260,7 +268,7 @@ async fn a_message_whose_content_is_damaged_is_held_and_kept_for_a_person() {
     let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"])).await;
     bench.deliver.answers(|attempt| {
         all(attempt, || {
-            Verdict::Held(Reason::ContentDamaged, evidence("its checksum is wrong"))
+            Verdict::Held(Reason::Damaged, evidence("its checksum is wrong"))
         })
     });
     let id = bench.accept_with(mail(), vec![b'x'; 100_000]).await;
@@ -269,7 +277,7 @@ async fn a_message_whose_content_is_damaged_is_held_and_kept_for_a_person() {
             figures.by_state == [0, 0, 0, 0, 1]
         })
         .await;
-    assert_eq!(figures.held_reasons[0].reason, Reason::ContentDamaged);
+    assert_eq!(figures.held_reasons[0].reason, Reason::Damaged);
     assert_eq!(bench.spool.status().damaged_records, 1);
     let spool = bench.spool.state_dir();
     let kept = spool
@@ -277,4 +285,61 @@ async fn a_message_whose_content_is_damaged_is_held_and_kept_for_a_person() {
         .join(format!("{id}.damaged"));
     assert_eq!(std::fs::read(kept).unwrap().len(), 100_000);
     bench.stop().await;
+}
+
+/// The upstream `a` is ready, `b` is in this state.
+fn beside(b: UpstreamState) -> Upstreams {
+    let ready = (Arc::from("a"), view(UpstreamState::Ready, u32::MAX));
+    [ready, (Arc::from("b"), view(b, u32::MAX))].into()
+}
+
+/// A message that `a` was to be offered when its reverse-path had just been refused there, while `b` was so.
+fn held_back_beside(b: UpstreamState) -> (Schedule, QueueId, Now) {
+    let router = Arc::new(Router::new(document(&["a", "b"], "", "")));
+    let now = Now::read(&ManualClock::new());
+    let mut schedule = Schedule::new(router, Arc::default());
+    schedule.upstreams_changed(&beside(UpstreamState::Unreachable), now);
+    let message = Arc::new(mail());
+    let queued = Queued {
+        message: Arc::clone(&message),
+        content: None,
+        deaths: 0,
+    };
+    schedule.admit(queued, now);
+    let taken = schedule.next(&"a".into(), now).unwrap();
+    schedule.upstreams_changed(&beside(b), now);
+    schedule.reverse_path(&"a".into(), &message, true, now);
+    let cached = Cached {
+        message,
+        content: None,
+    };
+    schedule.held_back(&cached, now);
+    (schedule, taken.id, now)
+}
+
+#[test]
+fn a_hold_does_not_keep_what_another_target_will_soon_take() {
+    let (mut schedule, id, now) = held_back_beside(UpstreamState::Untried);
+    assert_eq!(schedule.figures().by_state, [0, 1, 0, 0, 0]);
+    assert!(schedule.next(&"a".into(), now).is_none());
+    schedule.upstreams_changed(&beside(UpstreamState::Ready), now);
+    assert_eq!(schedule.next(&"b".into(), now).unwrap().id, id);
+}
+
+#[test]
+fn a_hold_gives_up_what_another_target_can_take_again() {
+    let (mut schedule, id, now) = held_back_beside(UpstreamState::Unreachable);
+    assert_eq!(schedule.figures().by_state, [0, 0, 0, 0, 1]);
+    schedule.upstreams_changed(&beside(UpstreamState::Ready), now);
+    assert_eq!(schedule.next(&"b".into(), now).unwrap().id, id);
+    schedule.freed("b");
+}
+
+#[test]
+fn a_hold_keeps_what_is_held_at_the_other_target_too() {
+    let (mut schedule, _, now) = held_back_beside(UpstreamState::Unreachable);
+    schedule.reverse_path(&"b".into(), &mail(), true, now);
+    schedule.upstreams_changed(&beside(UpstreamState::Ready), now);
+    assert!(schedule.next(&"b".into(), now).is_none());
+    assert_eq!(schedule.figures().by_state, [0, 0, 0, 0, 1]);
 }

@@ -41,6 +41,22 @@ async fn a_changed_document_re_routes_queued_mail() {
 }
 
 #[tokio::test]
+async fn mail_that_waits_for_a_removed_target_goes_to_the_others() {
+    let bench = Bench::new(document(&["a", "b"], "", PRIORITIES), deliver(&["b"], &[])).await;
+    bench.accept(mail()).await;
+    bench
+        .until("mail for what is not tried yet", |figures| {
+            figures.by_state[1] == 1
+        })
+        .await;
+    bench.reconfigure(document(&["b"], "", ""));
+    bench
+        .until("an empty queue", |figures| figures.messages == 0)
+        .await;
+    bench.stop().await;
+}
+
+#[tokio::test]
 async fn mail_without_an_eligible_target_leaves_when_the_document_gives_it_one() {
     let nothing =
         "routes: [{ name: d, recipientDomains: [other.example], targets: [{ upstream: isp }] }]\n";
@@ -178,6 +194,39 @@ async fn recipients_of_different_ways_are_one_message() {
             ("b".to_owned(), id, vec![1])
         ]
     );
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn all_parts_of_a_message_are_tried_now_by_hand() {
+    let routes = "routes:\n  - { name: gov, recipientDomains: [gov.example], targets: [{ upstream: a }] }\n  - { name: d, targets: [{ upstream: b }] }\n";
+    let bench = Bench::new(document(&["a", "b"], "", routes), deliver(&["a", "b"], &[])).await;
+    bench
+        .deliver
+        .answers(|attempt| all(attempt, || deferred(Reason::TransactionDeferred)));
+    let id = bench
+        .accept(message(
+            0,
+            "s.n",
+            "u@x.example",
+            &["x@gov.example", "y@c.example"],
+        ))
+        .await;
+    bench.deliver.attempts(2).await;
+    bench
+        .until("two parts deferred", |figures| {
+            let states = figures.recipients.values();
+            states.map(|states| states[2]).sum::<u64>() == 2
+        })
+        .await;
+    bench.deliver.answers(|attempt| all(attempt, relayed));
+    bench.handle.retry(id).await.unwrap();
+    bench
+        .until("an empty queue", |figures| figures.messages == 0)
+        .await;
+    let mut probed = bench.deliver.probed();
+    probed.sort();
+    assert_eq!(probed, ["a", "b"]);
     bench.stop().await;
 }
 
