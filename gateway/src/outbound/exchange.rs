@@ -42,6 +42,8 @@ pub(crate) struct Exchange<'a> {
     /// What the message needs, whoever it is for.
     needs: Needs,
     verdicts: Vec<(u32, Verdict)>,
+    /// How many of the verdicts were looked at for what is to be told early.
+    told: usize,
     held_path: bool,
 }
 
@@ -67,6 +69,7 @@ impl<'a> Exchange<'a> {
                 utf8: message.needs_utf8([]),
             },
             verdicts: Vec::with_capacity(attempt.recipients.len()),
+            told: 0,
             held_path: false,
         }
     }
@@ -97,6 +100,9 @@ impl<'a> Exchange<'a> {
             let (again, lease) = self.transaction(lease, group).await;
             waiting.splice(0..0, again);
             kept = lease;
+            if !waiting.is_empty() {
+                self.tell_early();
+            }
         }
         if let Some(lease) = kept {
             self.smtp.pool.give_back(lease).await;
@@ -131,6 +137,21 @@ impl<'a> Exchange<'a> {
             }
         }
         suited
+    }
+
+    /// The next transaction may take ten minutes, and a death in it must not make forgotten what the last one brought.
+    fn tell_early(&mut self) {
+        let new = self.verdicts.get(self.told..).unwrap_or_default();
+        let arrived: Vec<(u32, Verdict)> = new
+            .iter()
+            .filter(|(_, verdict)| verdict.may_have_arrived())
+            .cloned()
+            .collect();
+        self.told = self.verdicts.len();
+        if !arrived.is_empty() {
+            // Without a receiver nobody waits for the report either.
+            let _ = self.attempt.early.send(arrived);
+        }
     }
 
     async fn lease(&self, kept: Kept) -> Result<Lease, Evidence> {

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use posthouse_config::reason::{Phase, Reason, UpstreamState};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     clock::Monotonic,
@@ -69,6 +69,10 @@ pub struct Attempt {
     pub first_priority: bool,
     /// The gateway's shutdown: from `Aborting` on the attempt ends at once, saying how far it came.
     pub shutdown: Shutdown,
+    /// Takes what of an attempt's first transactions a death must not make forgotten
+    /// ([`Verdict::may_have_arrived`]), while others are still to come. The report says it again with the rest. At
+    /// most one entry per transaction.
+    pub early: mpsc::UnboundedSender<Vec<(u32, Verdict)>>,
 }
 
 /// What an attempt brought.
@@ -119,4 +123,18 @@ pub enum Verdict {
     Unsuitable(Reason, Evidence),
     /// Not offered: the upstream as a whole could not be used. The recipient's own retries are not spent.
     NotOffered(Option<Evidence>),
+}
+
+impl Verdict {
+    /// Whether offering the recipient once more could relay the message twice.
+    pub const fn may_have_arrived(&self) -> bool {
+        match self {
+            Self::Relayed(_) | Self::Unconfirmed(_) | Self::Held(Reason::Unconfirmed, _) => true,
+            Self::Failed(..)
+            | Self::Deferred { .. }
+            | Self::Held(..)
+            | Self::Unsuitable(..)
+            | Self::NotOffered(_) => false,
+        }
+    }
 }

@@ -108,6 +108,8 @@ pub(crate) struct ScriptedDeliver {
     upstreams: watch::Sender<Arc<Upstreams>>,
     offered: watch::Sender<Vec<(String, QueueId, Vec<u32>)>>,
     probed: Mutex<Vec<String>>,
+    /// Whether attempts come to their end.
+    ends: watch::Sender<bool>,
 }
 
 impl ScriptedDeliver {
@@ -124,6 +126,7 @@ impl ScriptedDeliver {
             upstreams: watch::Sender::new(Arc::new(views)),
             offered: watch::Sender::new(Vec::new()),
             probed: Mutex::default(),
+            ends: watch::Sender::new(true),
         })
     }
 
@@ -137,6 +140,11 @@ impl ScriptedDeliver {
         self.upstreams.send_modify(|upstreams| {
             Arc::make_mut(upstreams).insert(name.into(), view);
         });
+    }
+
+    /// Whether attempts come to their end, from now on.
+    pub(crate) fn ends(&self, ends: bool) {
+        self.ends.send_replace(ends);
     }
 
     /// What was offered so far, where.
@@ -174,7 +182,11 @@ impl Deliver for ScriptedDeliver {
                 attempt.recipients.clone(),
             ));
         });
-        Box::pin(std::future::ready(report))
+        let mut ends = self.ends.subscribe();
+        Box::pin(async move {
+            let _ = ends.wait_for(|ends| *ends).await;
+            report
+        })
     }
 
     fn probe(&self, upstream: &str) {

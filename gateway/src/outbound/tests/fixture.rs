@@ -156,6 +156,7 @@ impl Fixture {
             eligible: Arc::from(["a".into()]),
             first_priority: true,
             shutdown: self.shutdown.clone(),
+            early: tokio::sync::mpsc::unbounded_channel().0,
         }
     }
 }

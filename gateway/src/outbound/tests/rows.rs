@@ -5,7 +5,10 @@ use std::time::Duration;
 use posthouse_config::reason::{Reason, UpstreamState};
 
 use super::{fixture::*, provider::*};
-use crate::{queue::deliver::Verdict, shutdown::Stage};
+use crate::{
+    queue::deliver::{Deliver, Verdict},
+    shutdown::Stage,
+};
 
 async fn one(script: Vec<Step>) -> (Fixture, Provider, Vec<(&'static str, Option<Reason>)>) {
     let provider = Provider::start(vec![script]).await;
@@ -500,4 +503,37 @@ async fn a_stop_ends_an_attempt_and_says_how_far_it_came() {
         assert_eq!(words(&running.await.unwrap()), [expected]);
         assert_eq!(fixture.view("a").state, UpstreamState::Ready);
     }
+}
+
+/// A death in a later transaction must not have the first one's recipients offered again.
+#[tokio::test]
+async fn what_a_transaction_relayed_is_told_before_the_next_one_is_over() {
+    let script = [
+        probe(),
+        taken(),
+        vec![
+            Hear("MAIL"),
+            Hear("RCPT"),
+            Hear("DATA"),
+            say("250 a\n250 b\n354 go"),
+            HearContent,
+            Stall,
+        ],
+    ]
+    .concat();
+    let mut provider = Provider::start(vec![script]).await;
+    let more = "limits: { recipientsPerMessage: 1 }";
+    let fixture = Fixture::new(&upstream("a", provider.address.port(), more), &[]);
+    fixture.until("a", UpstreamState::Ready).await;
+    let mut offer = fixture.offer(message(1, 2), CONTENT);
+    let (early, mut told) = tokio::sync::mpsc::unbounded_channel();
+    offer.early = early;
+    let outbound = fixture.outbound.clone();
+    let attempt = tokio::spawn(async move { outbound.attempt(offer).await });
+    provider.stalled().await;
+    let first = told.recv().await.unwrap();
+    assert!(matches!(first[..], [(0, Verdict::Relayed(_))]), "{first:?}");
+    fixture.stop(Stage::Aborting);
+    let report = attempt.await.unwrap();
+    assert_eq!(words(&report), [("relayed", None), ("unconfirmed", None)]);
 }

@@ -1,25 +1,26 @@
 //! An attempt: read, plan, `Begin`, offer, outcome.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use posthouse_config::reason::Reason;
+use tokio::sync::mpsc;
 
 use super::{BREATH, Change, Consequences, End, Ending, Event, REST, again, ended, policy, read};
 use crate::{
     clock::Monotonic,
-    mail::{Content, Message, Outcome, QueueId, State, Timestamp},
+    mail::{Content, Message, Outcome, QueueId, Recipient, State, Timestamp},
     queue::{
         deliver::{Attempt, AttemptReport, Verdict},
         entry::Now,
         expiry::{self, Age},
         plan::{Plan, plan},
         schedule::Taken,
-        settle,
+        settle::{self, Settled},
         shared::{Config, Shared},
         state,
         window::Cached,
     },
-    spool::Stored,
+    spool::{StoreError, Stored},
 };
 
 /// Offers a message to an upstream, and writes what that brought.
@@ -61,6 +62,7 @@ pub(super) async fn attempt(
         Plan::NotNow => return untouched(message, content, started.mono.plus(BREATH)),
     };
     shared.spool.begin(taken.id);
+    let (early, mut told) = mpsc::unbounded_channel();
     let attempt = Attempt {
         upstream: Arc::clone(upstream),
         message: Arc::clone(&message),
@@ -69,10 +71,27 @@ pub(super) async fn attempt(
         eligible: Arc::clone(&way.names),
         first_priority,
         shutdown: shared.shutdown.clone(),
+        early,
     };
-    let report = shared.deliver.attempt(attempt).await;
+    let mut under_way = UnderWay {
+        shared,
+        config,
+        upstream,
+        message,
+        content,
+        started,
+        kept: BTreeSet::new(),
+    };
+    let mut offering = shared.deliver.attempt(attempt);
+    let report = loop {
+        tokio::select! {
+            biased;
+            Some(verdicts) = told.recv() => under_way.keep(verdicts).await,
+            report = &mut offering => break report,
+        }
+    };
     ending.free();
-    outcome(ending, config, upstream, message, content, report, started).await
+    under_way.outcome(ending, report).await
 }
 
 /// The message and its content, from memory or from the spool.
@@ -91,74 +110,142 @@ fn untouched(message: Arc<Message>, content: Content, not_before: Monotonic) -> 
     again(message, Some(content), not_before, Consequences::default())
 }
 
-/// Writes what an attempt brought, and says what is left to do.
-async fn outcome(
-    ending: &Ending<'_>,
-    config: &Config,
-    upstream: &Arc<str>,
+/// An attempt that was begun.
+struct UnderWay<'a> {
+    shared: &'a Shared,
+    config: &'a Config,
+    upstream: &'a Arc<str>,
     message: Arc<Message>,
     content: Content,
-    report: AttemptReport,
     started: Now,
-) -> End {
-    let shared = ending.shared;
-    let now = Now::read(&*shared.clock);
-    let mut offered = false;
-    let mut relayed = false;
-    let mut outcomes = Vec::with_capacity(report.verdicts.len());
-    let first = report.verdicts.first().map_or(0, |(position, _)| *position);
-    for (position, verdict) in report.verdicts {
-        offered |= !matches!(verdict, Verdict::NotOffered(_));
-        relayed |= matches!(verdict, Verdict::Relayed(_));
-        let verdict = if report.hold_reverse_path {
-            blame_reverse_path(verdict)
-        } else {
-            verdict
-        };
-        if let Some(outcome) = judged(
-            &message,
-            position,
-            upstream,
-            verdict,
-            config,
-            started.wall,
-            now.wall,
-        ) {
-            outcomes.push(outcome);
+    /// Recipients whose outcome is stored already.
+    kept: BTreeSet<u32>,
+}
+
+impl UnderWay<'_> {
+    /// Writes what must not be forgotten if the process dies before the attempt is over. What is to be reported waits
+    /// for the attempt's one report: offered again after a death it harms nobody.
+    async fn keep(&mut self, verdicts: Vec<(u32, Verdict)>) {
+        let now = Now::read(&*self.shared.clock);
+        let outcomes: Vec<Outcome> = verdicts
+            .into_iter()
+            .filter_map(|(position, verdict)| self.judged(position, verdict, now.wall))
+            .filter(|outcome| {
+                !matches!(
+                    outcome.progress.state,
+                    State::Failed | State::Expired | State::Pending
+                )
+            })
+            .collect();
+        if outcomes.is_empty() {
+            return;
+        }
+        let kept: Vec<u32> = outcomes.iter().map(|outcome| outcome.recipient).collect();
+        // A spool that has failed ends the process; the report's own outcome meets the same failure.
+        if let Ok(settled) = self.settle(outcomes, now.wall).await {
+            self.message = settled.message;
+            self.kept.extend(kept);
+            // Its outcome ended the message's flight for the spool, and it is not over.
+            self.shared.spool.begin(self.message.id);
         }
     }
-    if outcomes.is_empty() {
-        // Else the spool would take it for in flight at the next death.
-        outcomes.extend(unchanged(&message, first));
+
+    /// Writes what the attempt brought, and says what is left to do.
+    async fn outcome(self, ending: &Ending<'_>, report: AttemptReport) -> End {
+        let (shared, upstream) = (self.shared, self.upstream);
+        let now = Now::read(&*shared.clock);
+        let mut offered = false;
+        let mut relayed = false;
+        let mut outcomes = Vec::with_capacity(report.verdicts.len());
+        let first = report.verdicts.first().map_or(0, |(position, _)| *position);
+        for (position, verdict) in report.verdicts {
+            offered |= !matches!(verdict, Verdict::NotOffered(_));
+            relayed |= matches!(verdict, Verdict::Relayed(_));
+            if self.kept.contains(&position) {
+                continue;
+            }
+            let verdict = if report.hold_reverse_path {
+                blame_reverse_path(verdict)
+            } else {
+                verdict
+            };
+            outcomes.extend(self.judged(position, verdict, now.wall));
+        }
+        if outcomes.is_empty() {
+            // Else the spool would take it for in flight at the next death.
+            outcomes.extend(unchanged(&self.message, first));
+        }
+        let Ok(settled) = self.settle(outcomes, now.wall).await else {
+            return End::Later(now.mono.plus(REST));
+        };
+        let was_held = || shared.holds.contains(upstream, &self.message.reverse_path);
+        if report.hold_reverse_path || (relayed && was_held()) {
+            ending.send(Event::ReversePath {
+                upstream: Arc::clone(upstream),
+                message: Arc::clone(&self.message),
+                refused: report.hold_reverse_path,
+            });
+        }
+        let not_before = if offered {
+            now.mono
+        } else {
+            now.mono.plus(BREATH)
+        };
+        ended(settled, Some(self.content), not_before, offered)
     }
-    let settled = settle::settle(shared, config, &message, &content, outcomes, now.wall).await;
-    let Ok(settled) = settled else {
-        return End::Later(now.mono.plus(REST));
-    };
-    let was_held = || shared.holds.contains(upstream, &message.reverse_path);
-    if report.hold_reverse_path || (relayed && was_held()) {
-        let (upstream, message) = (Arc::clone(upstream), Arc::clone(&message));
-        ending.send(Event::ReversePath {
-            upstream,
-            message,
-            refused: report.hold_reverse_path,
-        });
+
+    async fn settle(&self, outcomes: Vec<Outcome>, now: Timestamp) -> Result<Settled, StoreError> {
+        settle::settle(
+            self.shared,
+            self.config,
+            &self.message,
+            &self.content,
+            outcomes,
+            now,
+        )
+        .await
     }
-    let not_before = if offered {
-        now.mono
-    } else {
-        now.mono.plus(BREATH)
-    };
-    ended(settled, Some(content), not_before, offered)
+
+    /// The outcome of one recipient; `None` if nothing changed.
+    fn judged(&self, position: u32, verdict: Verdict, now: Timestamp) -> Option<Outcome> {
+        if matches!(verdict, Verdict::NotOffered(_)) {
+            return None;
+        }
+        let before = recipient(&self.message, position)?.progress.clone();
+        let policy = policy(&self.message, &before, self.config);
+        let upstream = &**self.upstream;
+        let change = Change::Attempted { upstream, verdict };
+        let mut progress = state::next(before, change, now, &policy);
+        let age = if progress.state == State::Held {
+            Age::Held
+        } else {
+            Age::Deferred
+        };
+        let retry = &self.config.snapshot.document.retry;
+        let message = &self.message;
+        let expires = expiry::expires(message.accepted, message.expiry_seconds, age, retry);
+        let stopped = progress.state == State::Pending;
+        if !stopped && expires <= self.started.wall {
+            // The attempt was made after its time, and in vain.
+            progress = state::next(progress, Change::Expired, now, &policy);
+        }
+        Some(Outcome {
+            recipient: position,
+            progress,
+        })
+    }
 }
 
 /// The outcome of an attempt that changed nothing.
 fn unchanged(message: &Message, position: u32) -> Option<Outcome> {
-    let recipient = message.recipients.get(usize::try_from(position).ok()?)?;
     Some(Outcome {
         recipient: position,
-        progress: recipient.progress.clone(),
+        progress: recipient(message, position)?.progress.clone(),
     })
+}
+
+fn recipient(message: &Message, position: u32) -> Option<&Recipient> {
+    message.recipients.get(usize::try_from(position).ok()?)
 }
 
 /// The recipients of a message whose reverse-path is now held are held with it, so that a restart finds the hold.
@@ -179,47 +266,4 @@ fn blame_reverse_path(verdict: Verdict) -> Verdict {
         },
         other => other,
     }
-}
-
-/// The outcome of one recipient; `None` if nothing changed.
-fn judged(
-    message: &Message,
-    position: u32,
-    upstream: &str,
-    verdict: Verdict,
-    config: &Config,
-    started: Timestamp,
-    now: Timestamp,
-) -> Option<Outcome> {
-    if matches!(verdict, Verdict::NotOffered(_)) {
-        return None;
-    }
-    let before = message
-        .recipients
-        .get(usize::try_from(position).ok()?)?
-        .progress
-        .clone();
-    let policy = policy(message, &before, config);
-    let mut progress = state::next(
-        before,
-        Change::Attempted { upstream, verdict },
-        now,
-        &policy,
-    );
-    let age = if progress.state == State::Held {
-        Age::Held
-    } else {
-        Age::Deferred
-    };
-    let retry = &config.snapshot.document.retry;
-    let stopped = progress.state == State::Pending;
-    if !stopped && expiry::expires(message.accepted, message.expiry_seconds, age, retry) <= started
-    {
-        // The attempt was made after its time, and in vain.
-        progress = state::next(progress, Change::Expired, now, &policy);
-    }
-    Some(Outcome {
-        recipient: position,
-        progress,
-    })
 }

@@ -179,3 +179,67 @@ async fn a_panic_ends_one_attempt_and_the_mail_is_tried_again() {
     assert_eq!(bench.deliver.offered().len(), 1);
     bench.stop().await;
 }
+
+#[tokio::test]
+async fn what_the_first_transactions_of_an_attempt_brought_is_stored_before_it_is_over() {
+    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"])).await;
+    bench.deliver.ends(false);
+    let unconfirmed = || Verdict::Unconfirmed(evidence("lost"));
+    bench.deliver.answers(move |attempt| {
+        if attempt.message.kind == crate::mail::Kind::Report {
+            return all(attempt, relayed);
+        }
+        let early = vec![(0, relayed()), (1, unconfirmed()), (2, failed())];
+        attempt.early.send(early).unwrap();
+        AttemptReport {
+            verdicts: vec![
+                (0, relayed()),
+                (1, unconfirmed()),
+                (2, failed()),
+                (3, relayed()),
+            ],
+            hold_reverse_path: false,
+        }
+    });
+    let recipients = ["a@c.example", "b@c.example", "c@c.example", "d@c.example"];
+    let id = bench
+        .accept(message(0, "a.b", "u@x.example", &recipients))
+        .await;
+    let states = async || {
+        let stored = bench.stored(id).await.unwrap();
+        let progress = stored
+            .recipients
+            .iter()
+            .map(|recipient| &recipient.progress);
+        progress
+            .map(|progress| (progress.state, progress.attempts))
+            .collect::<Vec<_>>()
+    };
+    bench.deliver.attempts(1).await;
+    in_time("the early outcomes", async {
+        while states().await[0].0 != State::Relayed {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let untouched = (State::Pending, 0);
+    let early = [
+        (State::Relayed, 1),
+        (State::Unconfirmed, 1),
+        untouched,
+        untouched,
+    ];
+    assert_eq!(states().await, early);
+    bench.deliver.ends(true);
+    bench
+        .until("the end of the attempt", |figures| figures.by_state[3] == 1)
+        .await;
+    let all = [
+        (State::Relayed, 1),
+        (State::Unconfirmed, 1),
+        (State::Failed, 1),
+        (State::Relayed, 1),
+    ];
+    assert_eq!(states().await, all);
+    bench.stop().await;
+}
