@@ -239,6 +239,7 @@ impl<'a> Exchange<'a> {
                 event: &event,
                 phase,
                 another_accepted: accepted > usize::from(*answer == Answer::Accepted),
+                relayed: done.was_relayed(),
                 first_priority: self.attempt.first_priority,
                 earlier: earlier(message, position),
                 history,

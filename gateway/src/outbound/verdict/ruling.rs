@@ -21,6 +21,8 @@ pub(crate) struct Case<'a> {
     pub(crate) phase: Phase,
     /// Whether RCPT of another recipient was answered by 2yz in this transaction.
     pub(crate) another_accepted: bool,
+    /// Whether the upstream took the message in this transaction, for whichever recipients.
+    pub(crate) relayed: bool,
     /// Whether the target is of the first eligible priority.
     pub(crate) first_priority: bool,
     /// This recipient's earlier attempts.

@@ -231,7 +231,8 @@ fn content(case: Case<'_>, reply: &Reply, said: Evidence) -> Ruling {
 /// Rows 9 and 17: a refusal of which it is not known whether it is about the mail. It fails only if it comes again
 /// while other mail goes through.
 fn maybe(case: Case<'_>, reply: &Reply, reason: Reason, said: Evidence) -> Ruling {
-    let is_held = case.history.others_refused + 1 >= REFUSED_MESSAGES;
+    // A 2yz of this very transaction is one between.
+    let is_held = !case.relayed && case.history.others_refused + 1 >= REFUSED_MESSAGES;
     let effects = Effects {
         upstream: if case.phase == Phase::Rcpt {
             Blame::Nothing

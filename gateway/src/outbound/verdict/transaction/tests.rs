@@ -12,6 +12,7 @@ const CODES: [u16; 8] = [450, 451, 452, 471, 499, 432, 454, 422];
 #[derive(Clone, Copy)]
 struct Given {
     another_accepted: bool,
+    relayed: bool,
     first_priority: bool,
     earlier: Earlier,
     history: History,
@@ -20,6 +21,7 @@ struct Given {
 
 const PLAIN: Given = Given {
     another_accepted: false,
+    relayed: false,
     first_priority: true,
     earlier: Earlier {
         refusals: 0,
@@ -43,6 +45,7 @@ impl Given {
             event,
             phase,
             another_accepted: self.another_accepted,
+            relayed: self.relayed,
             first_priority: self.first_priority,
             earlier: self.earlier,
             history: self.history,
@@ -346,6 +349,28 @@ fn another_permanent_reply_to_the_message_is_asked_about_again() {
             assert_failed(&confirmed.reply(phase, line), Reason::MessageRefused);
         }
     }
+}
+
+/// Row 9: three different messages in a row "without a 2yz between".
+#[test]
+fn a_reverse_path_is_not_held_by_a_transaction_that_was_relayed() {
+    let third = Given {
+        history: History {
+            others_refused: REFUSED_MESSAGES - 1,
+            ..History::default()
+        },
+        ..PLAIN
+    };
+    let ruling = third.reply(Phase::Rcpt, "550 5.7.1 no");
+    assert_eq!(effects(&ruling).reverse_path, PathEffect::Held);
+    let relayed = Given {
+        another_accepted: true,
+        relayed: true,
+        ..third
+    };
+    let ruling = relayed.reply(Phase::Rcpt, "550 5.7.1 no");
+    assert_eq!(effects(&ruling).reverse_path, PathEffect::Refused);
+    assert_second_opinion(&ruling, Reason::RecipientRefused);
 }
 
 /// Row 12.
