@@ -245,7 +245,8 @@ fn maybe(case: Case<'_>, reply: &Reply, reason: Reason, said: Evidence) -> Rulin
             PathEffect::Refused
         },
     };
-    let verdict = if is_confirmed(case, reply) {
+    // What holds the reverse-path is believed to be about the sender, and so fails nobody's mail.
+    let verdict = if !is_held && is_confirmed(case, reply) {
         Verdict::Failed(reason, said)
     } else {
         Verdict::Deferred {

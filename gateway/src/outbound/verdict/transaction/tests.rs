@@ -373,6 +373,30 @@ fn a_reverse_path_is_not_held_by_a_transaction_that_was_relayed() {
     assert_second_opinion(&ruling, Reason::RecipientRefused);
 }
 
+/// Row 9: one ruling does not both blame the sender and fail the recipient.
+#[test]
+fn what_holds_the_reverse_path_fails_no_recipient() {
+    let confirmed = |others_refused| Given {
+        earlier: REFUSED_ONCE,
+        history: History {
+            relayed_of_reverse_path: Some(at(101)),
+            others_refused,
+            ..History::default()
+        },
+        ..PLAIN
+    };
+    for phase in [Phase::Rcpt, Phase::Final] {
+        let ruling = confirmed(REFUSED_MESSAGES - 1).reply(phase, "550 5.7.1 no");
+        assert_eq!(effects(&ruling).reverse_path, PathEffect::Held);
+        assert!(
+            matches!(verdict(&ruling), Verdict::Deferred { refused: true, .. }),
+            "{ruling:?}"
+        );
+        let ruling = confirmed(REFUSED_MESSAGES - 2).reply(phase, "550 5.7.1 no");
+        assert!(matches!(verdict(&ruling), Verdict::Failed(..)));
+    }
+}
+
 /// Row 12.
 #[test]
 fn a_connection_lost_before_the_dot_counts_on_the_message_and_troubles_the_upstream() {
