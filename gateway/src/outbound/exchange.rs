@@ -241,7 +241,7 @@ impl<'a> Exchange<'a> {
                 another_accepted: accepted > usize::from(*answer == Answer::Accepted),
                 relayed: done.was_relayed(),
                 first_priority: self.attempt.first_priority,
-                earlier: earlier(message, position),
+                earlier: earlier(message, position, &self.target.name),
                 history,
                 dictionary: self.smtp.dictionary,
             });
@@ -329,12 +329,17 @@ fn recipient(message: &Message, position: u32) -> Option<&Recipient> {
     message.recipients.get(usize::try_from(position).ok()?)
 }
 
-fn earlier(message: &Message, position: u32) -> Earlier {
-    recipient(message, position).map_or_else(Earlier::default, |recipient| Earlier {
-        refusals: recipient.progress.refusals,
-        first_refusal: recipient.progress.first_refusal,
-        lost: recipient.progress.lost,
-        unconfirmed: recipient.progress.unconfirmed,
+/// What earlier attempts brought. Refusals are evidence only at the upstream they came from.
+fn earlier(message: &Message, position: u32, upstream: &str) -> Earlier {
+    recipient(message, position).map_or_else(Earlier::default, |recipient| {
+        let progress = &recipient.progress;
+        let is_same = progress.upstream.as_deref() == Some(upstream);
+        Earlier {
+            refusals: if is_same { progress.refusals } else { 0 },
+            first_refusal: progress.first_refusal.filter(|_| is_same),
+            lost: progress.lost,
+            unconfirmed: progress.unconfirmed,
+        }
     })
 }
 
@@ -368,6 +373,26 @@ mod tests {
             upstream,
             reverse_path: PathEffect::Nothing,
         }
+    }
+
+    #[test]
+    fn refusals_of_another_upstream_are_no_evidence() {
+        let mut message = crate::outbound::tests::fixture::message(1, 1);
+        let progress = &mut message.recipients[0].progress;
+        progress.upstream = Some("a".into());
+        progress.refusals = 1;
+        progress.first_refusal = Some(crate::mail::Timestamp::from_millis(1));
+        progress.lost = 2;
+        let here = earlier(&message, 0, "a");
+        assert_eq!(
+            (here.refusals, here.first_refusal.is_some(), here.lost),
+            (1, true, 2)
+        );
+        let there = earlier(&message, 0, "b");
+        assert_eq!(
+            (there.refusals, there.first_refusal, there.lost),
+            (0, None, 2)
+        );
     }
 
     #[test]

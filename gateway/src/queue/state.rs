@@ -263,7 +263,11 @@ fn offered(
     state: State,
     reason: Option<Reason>,
 ) -> Progress {
+    // What one upstream refused is no evidence at another.
+    let is_same = progress.upstream.as_deref() == Some(upstream);
     Progress {
+        refusals: if is_same { progress.refusals } else { 0 },
+        first_refusal: progress.first_refusal.filter(|_| is_same),
         state,
         reason,
         upstream: Some(upstream.into()),

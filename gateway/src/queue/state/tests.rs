@@ -301,3 +301,28 @@ fn jitter_stretches_the_schedules_own_wait_alone() {
         900
     );
 }
+
+/// Rows 9 and 17 count the refusals of one upstream.
+#[test]
+fn refusals_of_one_upstream_do_not_count_at_another() {
+    let refused = || deferred(Reason::RecipientRefused, 0, true, false);
+    let at = |progress: &Progress, upstream, verdict| {
+        let event = Event::Attempted { upstream, verdict };
+        next(progress.clone(), event, NOW, &policy())
+    };
+    let first = at(&Progress::default(), "a", refused());
+    assert_eq!((first.refusals, first.first_refusal), (1, Some(NOW)));
+    let later = at(
+        &first,
+        "b",
+        deferred(Reason::TransactionDeferred, 0, false, false),
+    );
+    assert_eq!((later.refusals, later.first_refusal), (0, None));
+    let event = Event::Attempted {
+        upstream: "b",
+        verdict: refused(),
+    };
+    let after = next(first, event, NOW.plus(Duration::from_secs(1)), &policy());
+    assert_eq!(after.refusals, 1);
+    assert!(after.first_refusal > Some(NOW));
+}
