@@ -1,6 +1,7 @@
 //! AUTH (RFC 4954) with PLAIN (RFC 4616), or LOGIN where only that is offered.
 //!
-//! The encoders of the client side are here too; they are three lines each.
+//! The encoders of the client side are here too; they are three lines each. A reply that ends the exchange leaves it
+//! without what was secret in it: some servers say back the line they refuse, and replies are logged and shown.
 
 use std::fmt;
 
@@ -32,6 +33,69 @@ impl fmt::Debug for Credentials {
 pub struct Authentication {
     extensions: Extensions,
     exchange: Exchange,
+    secrets: Secrets,
+}
+
+/// Of an encoded secret so many first characters are recognised: a server may say back only the start of a line.
+const RECOGNISED: usize = 8;
+
+/// What may not be in a reply that is shown. Its `Debug` shows nothing.
+struct Secrets {
+    password: String,
+    /// The Base64 forms sent.
+    encoded: [String; 2],
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secrets(…)")
+    }
+}
+
+impl Secrets {
+    fn of(credentials: &Credentials) -> Self {
+        let Credentials { username, password } = credentials;
+        Self {
+            password: password.clone(),
+            encoded: [
+                BASE64_STANDARD.encode(format!("\0{username}\0{password}")),
+                BASE64_STANDARD.encode(password),
+            ],
+        }
+    }
+
+    /// The end of an exchange by a reply, which is shown without them.
+    fn failed(&self, mut reply: Reply) -> Step {
+        for line in &mut reply.lines {
+            for encoded in &self.encoded {
+                *line = starred(line, encoded, encoded.len().min(RECOGNISED));
+            }
+            *line = starred(line, &self.password, self.password.len());
+        }
+        failed(OpeningStage::Authentication, reply)
+    }
+}
+
+/// A text with `***` wherever at least `least` first octets of a secret stand, in whatever case.
+fn starred(text: &str, secret: &str, least: usize) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let same = rest
+            .bytes()
+            .zip(secret.bytes())
+            .take_while(|(a, b)| a.eq_ignore_ascii_case(b))
+            .count();
+        let cut = rest.split_at_checked(same);
+        if let Some((_, after)) = cut.filter(|_| same > 0 && same >= least) {
+            out.push_str("***");
+            rest = after;
+        } else {
+            out.push(first);
+            rest = rest.get(first.len_utf8()..).unwrap_or_default();
+        }
+    }
+    out
 }
 
 /// What the server still asks for, encoded.
@@ -67,16 +131,17 @@ impl Authentication {
     /// PLAIN if it is offered (one round trip), else LOGIN.
     pub(super) fn begin(credentials: &Credentials, extensions: Extensions) -> Step {
         let Credentials { username, password } = credentials;
+        let secrets = Secrets::of(credentials);
         if extensions.mechanisms.contains(&Mechanism::Plain) {
             let response = BASE64_STANDARD.encode(format!("\0{username}\0{password}"));
             let line = format!("AUTH PLAIN {response}\r\n");
-            Self::send(extensions, Exchange::Plain { response }, line)
+            Self::send(extensions, Exchange::Plain { response }, secrets, line)
         } else if extensions.mechanisms.contains(&Mechanism::Login) {
             let exchange = Exchange::LoginUsername {
                 username: BASE64_STANDARD.encode(username),
                 password: BASE64_STANDARD.encode(password),
             };
-            Self::send(extensions, exchange, "AUTH LOGIN\r\n".to_owned())
+            Self::send(extensions, exchange, secrets, "AUTH LOGIN\r\n".to_owned())
         } else {
             Step::Failed(OpeningFailure::NoMechanism {
                 offered: extensions.mechanism_names,
@@ -89,7 +154,7 @@ impl Authentication {
             Some(Severity::Positive) => Step::Ready(Ready::new(self.extensions)),
             // RFC 4954 §4: 334 is the one code that asks for more.
             Some(Severity::Intermediate) if reply.code == 334 => self.respond(reply),
-            _ => failed(OpeningStage::Authentication, reply),
+            _ => self.secrets.failed(reply),
         }
     }
 
@@ -100,15 +165,17 @@ impl Authentication {
                 (Exchange::LoginPassword { password }, username)
             }
             Exchange::LoginPassword { password } => (Exchange::Over, password),
-            Exchange::Over => return failed(OpeningStage::Authentication, reply),
+            Exchange::Over => return self.secrets.failed(reply),
         };
-        Self::send(self.extensions, exchange, format!("{response}\r\n"))
+        let line = format!("{response}\r\n");
+        Self::send(self.extensions, exchange, self.secrets, line)
     }
 
-    fn send(extensions: Extensions, exchange: Exchange, line: String) -> Step {
+    fn send(extensions: Extensions, exchange: Exchange, secrets: Secrets, line: String) -> Step {
         let state = Self {
             extensions,
             exchange,
+            secrets,
         };
         Step::Send(Opening::Authentication(state), line.into_bytes())
     }

@@ -134,6 +134,36 @@ fn authentication_failures_say_what_they_are() {
     }
 }
 
+/// Replies are logged and shown; some servers say back the line they refuse.
+#[test]
+fn a_reply_that_says_credentials_back_is_shown_without_them() {
+    for (server, expected) in [
+        (
+            "250 AUTH PLAIN\r\n535 5.7.8 no: AUTH PLAIN AHVzZXIAc2VjcmV0, user/Secret\r\n",
+            "535 5.7.8 no: AUTH PLAIN ***, user/***",
+        ),
+        (
+            "250 AUTH PLAIN\r\n501-bad AHVzZXIAc2V\r\n501 secretsecret\r\n",
+            "501 bad *** ******",
+        ),
+        (
+            "250 AUTH LOGIN\r\n334 a\r\n334 b\r\n500 dXNlcg== c2VjcmV0 c2Vj ü\r\n",
+            "500 dXNlcg== *** c2Vj ü",
+        ),
+        (
+            "250 AUTH LOGIN\r\n334 a\r\n334 b\r\n334 c2VjcmV0\r\n",
+            "unexpected reply: 334 ***",
+        ),
+    ] {
+        let server = format!("220 hi\r\n250-x\r\n{server}");
+        let (_, step) = open(plan(Security::Implicit, true), &server);
+        let Step::Failed(failure) = step else {
+            panic!("{step:?}")
+        };
+        assert_eq!(failure.to_string(), expected);
+    }
+}
+
 #[test]
 fn credentials_go_in_clear_only_to_loopback() {
     let server = "220 hi\r\n250-x\r\n250 AUTH PLAIN\r\n";
