@@ -66,6 +66,7 @@ impl<'a> Exchange<'a> {
             around,
             needs: Needs {
                 size: message.relayed_length(),
+                stored: message.facts.length,
                 utf8: message.needs_utf8([]),
             },
             verdicts: Vec::with_capacity(attempt.recipients.len()),

@@ -93,7 +93,7 @@ pub(crate) struct SmtpTarget {
     pub(crate) dictionary: Dictionary,
     /// Recipients in one transaction.
     pub(crate) recipients: usize,
-    /// Octets of one message, by the document.
+    /// Octets of one message as stored, by the document.
     bound: u64,
     known: Mutex<Known>,
 }
@@ -185,11 +185,11 @@ impl Target {
             Way::Smtp(smtp) => smtp.known(),
             Way::Capture(_) => Known::default(),
             Way::Unusable(_) => Known {
-                largest: match &self.origin.upstream.transport {
+                bound: match &self.origin.upstream.transport {
                     Transport::Smtp(smtp) => Some(smtp.limits.message_bytes),
                     Transport::Capture(_) => None,
                 },
-                utf8: None,
+                ..Known::default()
             },
         }
     }
@@ -348,8 +348,8 @@ impl SmtpTarget {
             recipients: limits.recipients_per_message.max(1) as usize,
             bound: limits.message_bytes,
             known: Mutex::new(Known {
-                largest: Some(limits.message_bytes),
-                utf8: None,
+                bound: Some(limits.message_bytes),
+                ..Known::default()
             }),
         })
     }

@@ -537,3 +537,24 @@ async fn what_a_transaction_relayed_is_told_before_the_next_one_is_over() {
     let report = attempt.await.unwrap();
     assert_eq!(words(&report), [("relayed", None), ("unconfirmed", None)]);
 }
+
+/// Row 22: the trace field we add is not held against a message that was accepted at the limit.
+#[tokio::test]
+async fn a_message_at_the_documents_bound_is_relayed_with_what_we_add() {
+    let script = [
+        hello(&["PIPELINING", "SIZE 100000"]),
+        vec![Hear("NOOP"), say("250 ok")],
+        taken(),
+    ];
+    let provider = Provider::start(vec![script.concat()]).await;
+    let more = "limits: { messageBytes: 1024 }";
+    let fixture = Fixture::new(&upstream("a", provider.address.port(), more), &[]);
+    fixture.until("a", UpstreamState::Ready).await;
+    let mut sent = message(1, 1);
+    sent.edits.prepend = b"Received: x\r\n".to_vec();
+    let content = CONTENT.repeat(1024 / CONTENT.len() + 1);
+    let report = fixture.attempt_with(sent, &content[..1024]).await;
+    assert_eq!(words(&report), [("relayed", None)]);
+    let report = fixture.attempt_with(message(2, 1), &content[..1025]).await;
+    assert_eq!(words(&report), [("failed", Some(Reason::TooLarge))]);
+}

@@ -13,6 +13,8 @@ use crate::queue::deliver::Verdict;
 pub(crate) struct Needs {
     /// Octets as relayed, before folding and stuffing.
     pub(crate) size: u64,
+    /// Octets as accepted: without the fields we add, for which nobody is to fail by a bound of our own.
+    pub(crate) stored: u64,
     /// SMTPUTF8.
     pub(crate) utf8: bool,
 }
@@ -20,8 +22,10 @@ pub(crate) struct Needs {
 /// What is known of a target. Unknown is not lacking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Known {
-    /// Octets of the largest message: the document's bound, the server's own, or what it refused.
+    /// Octets of the largest message as it is relayed: the server's own bound, or what it refused.
     pub(crate) largest: Option<u64>,
+    /// Octets of the largest message as it is stored: the document's bound, by which it was accepted.
+    pub(crate) bound: Option<u64>,
     /// Whether SMTPUTF8 is offered, once EHLO was answered.
     pub(crate) utf8: Option<bool>,
 }
@@ -30,14 +34,17 @@ impl Known {
     /// What an EHLO reply adds to the bound of the document.
     pub(crate) fn of(extensions: &Extensions, bound: u64) -> Self {
         Self {
-            largest: Some(extensions.size.map_or(bound, |size| size.min(bound))),
+            largest: extensions.size,
+            bound: Some(bound),
             utf8: Some(extensions.offers(Keyword::SmtpUtf8)),
         }
     }
 
     /// What is lacking, if it is known that something is.
     pub(crate) fn lacks(self, needs: Needs) -> Option<Reason> {
-        if self.largest.is_some_and(|largest| needs.size > largest) {
+        if self.largest.is_some_and(|largest| needs.size > largest)
+            || self.bound.is_some_and(|bound| needs.stored > bound)
+        {
             Some(Reason::TooLarge)
         } else if needs.utf8 && self.utf8 == Some(false) {
             Some(Reason::Utf8Needed)
@@ -82,6 +89,7 @@ mod tests {
 
     const NEEDS: Needs = Needs {
         size: 1000,
+        stored: 800,
         utf8: true,
     };
 
@@ -90,11 +98,12 @@ mod tests {
         assert_eq!(Known::default().lacks(NEEDS), None);
         let small = Known {
             largest: Some(999),
-            utf8: None,
+            ..Known::default()
         };
         assert_eq!(small.lacks(NEEDS), Some(Reason::TooLarge));
         let ascii = Known {
             largest: Some(1000),
+            bound: Some(800),
             utf8: Some(false),
         };
         assert_eq!(ascii.lacks(NEEDS), Some(Reason::Utf8Needed));
@@ -107,13 +116,23 @@ mod tests {
         );
     }
 
+    /// What was accepted up to the document's bound grows by the fields we add, and must not fail for them.
     #[test]
-    fn the_smaller_of_document_and_server_counts() {
-        let mut extensions = Extensions::default();
-        extensions.size = Some(500);
-        assert_eq!(Known::of(&extensions, 400).largest, Some(400));
-        assert_eq!(Known::of(&extensions, 600).largest, Some(500));
-        assert_eq!(Known::of(&Extensions::default(), 600).largest, Some(600));
+    fn the_document_bounds_what_was_accepted_and_the_server_what_is_relayed() {
+        let needs = Needs {
+            utf8: false,
+            ..NEEDS
+        };
+        let lacks = |size, bound| {
+            let mut extensions = Extensions::default();
+            extensions.size = size;
+            Known::of(&extensions, bound).lacks(needs)
+        };
+        assert_eq!(lacks(None, 800), None);
+        assert_eq!(lacks(None, 799), Some(Reason::TooLarge));
+        assert_eq!(lacks(Some(1000), 800), None);
+        assert_eq!(lacks(Some(999), 800), Some(Reason::TooLarge));
+        assert_eq!(lacks(Some(1000), 799), Some(Reason::TooLarge));
     }
 
     /// Row 22.
@@ -121,7 +140,7 @@ mod tests {
     fn mail_fails_for_what_is_lacking_only_if_every_eligible_target_lacks_it() {
         let lacking = Known {
             largest: Some(10),
-            utf8: None,
+            ..Known::default()
         };
         let of = |others: &[Known]| verdict(Reason::TooLarge, NEEDS, others.to_vec(), None);
         assert!(matches!(of(&[]), Verdict::Failed(Reason::TooLarge, _)));
