@@ -328,6 +328,22 @@ impl Spool {
         }
     }
 
+    /// Keeps a copy of content that was found damaged for a person, and counts the damage, once. The content stays
+    /// where it is.
+    pub async fn quarantine(&self, id: QueueId) {
+        let shared = Arc::clone(self.shared());
+        let kept = content_file::blocking(move || {
+            let path = quarantine::keep_content(&*shared.files, &shared.root, id)?;
+            if let Some(path) = path {
+                shared.damage(path);
+            }
+            Ok(())
+        });
+        if let Err(error) = kept.await {
+            tracing::error!(queue_id = %id, %error, "damaged content cannot be copied to quarantine");
+        }
+    }
+
     /// Resolves when the spool has failed: the process must end, and recover from what the disk says.
     pub async fn failed(&self) -> SpoolFailure {
         let mut failure = self.shared().failure.subscribe();
@@ -419,9 +435,9 @@ impl Spool {
         };
         let stored = match &content {
             Content::Inline(bytes) => StoredContent::Inline(bytes.clone()),
-            Content::File { length, .. } => StoredContent::File {
+            Content::File { length, crc, .. } => StoredContent::File {
                 length: *length,
-                crc: shared.content_crcs().get(&id).copied().unwrap_or_default(),
+                crc: *crc,
             },
         };
         // A report may be written again after a crash: the same message, one generation on.

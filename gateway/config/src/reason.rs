@@ -139,6 +139,8 @@ words! {
         Expired = 23, "expired";
         /// The gateway stopped during the attempt.
         Stopped = 24, "stopped";
+        /// Its stored content is not what was accepted: the disk changed it.
+        ContentDamaged = 25, "content_damaged";
     }
 }
 

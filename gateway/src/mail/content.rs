@@ -15,6 +15,8 @@ pub enum Content {
         path: Arc<Path>,
         /// Its octets.
         length: u64,
+        /// Their CRC-32C. Whoever reads them checks it: a disk may change what it was given.
+        crc: u32,
     },
 }
 

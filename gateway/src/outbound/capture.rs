@@ -156,10 +156,12 @@ async fn write(path: &Path, attempt: &Attempt, lines: Lines) -> io::Result<u64> 
     let mut file = File::create(path).await?;
     let mut octets = envelope(message, &attempt.recipients).into_bytes();
     let writer = ContentWriter::plain(lines);
-    let mut outgoing = Outgoing::open(&attempt.content, &message.edits, writer).await?;
+    let mut outgoing = Outgoing::open(&attempt.content, &message.edits, writer)
+        .await
+        .map_err(io::Error::other)?;
     let mut length = 0;
     loop {
-        let is_more = outgoing.next(&mut octets).await?;
+        let is_more = outgoing.next(&mut octets).await.map_err(io::Error::other)?;
         file.write_all(&octets).await?;
         length += octets.len() as u64;
         octets.clear();

@@ -1,9 +1,10 @@
 //! The octets of a message as they are relayed: stored content with its edits applied, folded and stuffed.
 //!
 //! Small content becomes one buffer, so that it is one write together with its final dot. Large content is read from
-//! its file piece by piece; the final dot goes with the last piece.
+//! its file piece by piece; the final dot goes with the last piece, and only if what was read is what was stored:
+//! without it no server takes what it has seen so far.
 
-use std::ops::Range;
+use std::{ops::Range, path::Path};
 
 use posthouse_config::document::{Document, LongLines};
 use posthouse_smtp::fold::{ContentWriter, Lines, MAXIMUM_LINE};
@@ -29,6 +30,17 @@ pub(crate) fn lines(message: &Message, document: &Document) -> Lines {
     }
 }
 
+/// Why stored content could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unreadable {
+    /// The disk did not give it.
+    #[error("the stored content cannot be read: {0}")]
+    Io(#[from] std::io::Error),
+    /// It is not what was stored.
+    #[error("the stored content is damaged: its checksum is wrong")]
+    Damaged,
+}
+
 /// The content of one message on its way out.
 pub(crate) struct Outgoing<'a> {
     edits: &'a Edits,
@@ -40,7 +52,41 @@ pub(crate) struct Outgoing<'a> {
 
 enum Source<'a> {
     Inline(&'a [u8]),
-    File(Box<(tokio::fs::File, Vec<u8>)>),
+    File(Box<Reader>),
+}
+
+/// A content file that is being read.
+struct Reader {
+    file: tokio::fs::File,
+    piece: Vec<u8>,
+    /// Of all pieces so far.
+    crc: u32,
+    /// What was stored.
+    stored: (u64, u32),
+}
+
+impl Reader {
+    async fn open(path: &Path, length: u64, crc: u32) -> Result<Self, Unreadable> {
+        Ok(Self {
+            file: tokio::fs::File::open(path).await?,
+            piece: Vec::with_capacity(PIECE),
+            crc: 0,
+            stored: (length, crc),
+        })
+    }
+
+    /// The next piece, and whether it is the last; `position` is where it begins.
+    async fn next(&mut self, position: u64) -> Result<(&[u8], bool), Unreadable> {
+        self.piece.clear();
+        let mut rest = (&mut self.file).take(PIECE as u64);
+        rest.read_to_end(&mut self.piece).await?;
+        self.crc = crc32c::crc32c_append(self.crc, &self.piece);
+        let is_last = self.piece.len() < PIECE;
+        if is_last && (position + self.piece.len() as u64, self.crc) != self.stored {
+            return Err(Unreadable::Damaged);
+        }
+        Ok((&self.piece, is_last))
+    }
 }
 
 impl<'a> Outgoing<'a> {
@@ -49,12 +95,11 @@ impl<'a> Outgoing<'a> {
         content: &'a Content,
         edits: &'a Edits,
         writer: ContentWriter,
-    ) -> std::io::Result<Self> {
+    ) -> Result<Self, Unreadable> {
         let source = match content {
             Content::Inline(octets) => Source::Inline(octets),
-            Content::File { path, .. } => {
-                let file = tokio::fs::File::open(path).await?;
-                Source::File(Box::new((file, Vec::with_capacity(PIECE))))
+            Content::File { path, length, crc } => {
+                Source::File(Box::new(Reader::open(path, *length, *crc).await?))
             }
         };
         Ok(Self {
@@ -66,7 +111,10 @@ impl<'a> Outgoing<'a> {
     }
 
     /// Appends the next part to `out`; `false` after the last one, which ends with the final dot.
-    pub(crate) async fn next(&mut self, out: &mut Vec<u8>) -> std::io::Result<bool> {
+    ///
+    /// # Errors
+    /// What was appended is not to be sent.
+    pub(crate) async fn next(&mut self, out: &mut Vec<u8>) -> Result<bool, Unreadable> {
         let Some(mut writer) = self.writer.take() else {
             return Ok(false);
         };
@@ -75,12 +123,7 @@ impl<'a> Outgoing<'a> {
         }
         let (piece, is_last): (&[u8], bool) = match &mut self.source {
             Source::Inline(octets) => (std::mem::take(octets), true),
-            Source::File(file) => {
-                let (file, piece) = &mut **file;
-                piece.clear();
-                file.take(PIECE as u64).read_to_end(piece).await?;
-                (piece, piece.len() < PIECE)
-            }
+            Source::File(reader) => reader.next(self.position).await?,
         };
         let start = self.position;
         self.position += piece.len() as u64;
@@ -182,6 +225,45 @@ mod tests {
         }
     }
 
+    /// What would end with a dot would be taken for the message.
+    #[tokio::test]
+    async fn damaged_content_never_comes_to_its_final_dot() {
+        for length in [10, PIECE, PIECE + 1, 3 * PIECE] {
+            let stored = b"0123456789abc\r\n".repeat(length / 15 + 1);
+            let changed = |change: &dyn Fn(&mut Vec<u8>)| {
+                let mut octets = stored.clone();
+                change(&mut octets);
+                octets
+            };
+            for octets in [
+                changed(&|octets| octets[3] ^= 1),
+                changed(&|octets| *octets.last_mut().unwrap() ^= 128),
+                changed(&|octets| octets.truncate(octets.len() / 2)),
+                changed(&|octets| octets.extend(b"more")),
+            ] {
+                let mut file = tempfile::NamedTempFile::new().unwrap();
+                file.write_all(&octets).unwrap();
+                let content = Content::File {
+                    path: file.path().into(),
+                    length: stored.len() as u64,
+                    crc: crc32c::crc32c(&stored),
+                };
+                let edits = Edits::default();
+                let writer = ContentWriter::new(Lines::AsTheyAre);
+                let mut outgoing = Outgoing::open(&content, &edits, writer).await.unwrap();
+                let mut out = Vec::new();
+                let end = loop {
+                    match outgoing.next(&mut out).await {
+                        Ok(true) => {}
+                        end => break end,
+                    }
+                };
+                assert!(matches!(end, Err(Unreadable::Damaged)), "{length}: {end:?}");
+                assert!(!out.ends_with(b"\r\n.\r\n"));
+            }
+        }
+    }
+
     #[tokio::test]
     async fn a_file_gives_the_same_octets_as_memory() {
         for length in [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE] {
@@ -196,6 +278,7 @@ mod tests {
             let from_file = Content::File {
                 path: file.path().into(),
                 length: length as u64,
+                crc: crc32c::crc32c(&stored),
             };
             let from_memory = Content::Inline(stored.into());
             assert_eq!(

@@ -9,13 +9,14 @@ use posthouse_smtp::client::{Answer, Then};
 
 use self::transact::{Conclusion, Transacted};
 use super::{
+    content::Unreadable,
     pool::Lease,
     target::{SmtpTarget, Target},
     verdict::{
         Earlier, evidence,
         lacking::{self, Known, Needs},
         ruling::{Blame, Case, Effects, Event, Lack, PathEffect, Ruling},
-        transaction,
+        transaction, unreadable,
     },
 };
 use crate::{
@@ -303,19 +304,11 @@ impl<'a> Exchange<'a> {
     }
 
     /// Our own content file could not be read: nobody's fault but ours, and nothing that a retry at once would mend.
-    fn unreadable(&mut self, group: &[u32], error: &std::io::Error) {
-        let text = format!("the stored content cannot be read: {error}");
-        tracing::error!(queue_id = %self.attempt.message.id, %error, "stored content cannot be read");
-        for &position in group {
-            let verdict = Verdict::Deferred {
-                reason: Reason::TransactionDeferred,
-                evidence: evidence(Phase::Content, &text),
-                wait: super::verdict::SECOND_OPINION,
-                refused: false,
-                lost: false,
-            };
-            self.verdicts.push((position, verdict));
-        }
+    fn unreadable(&mut self, group: &[u32], error: &Unreadable) {
+        tracing::error!(queue_id = %self.attempt.message.id, %error, "stored content cannot be relayed");
+        let verdict = unreadable(error);
+        let verdicts = group.iter().map(|&position| (position, verdict.clone()));
+        self.verdicts.extend(verdicts);
     }
 }
 

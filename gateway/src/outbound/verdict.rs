@@ -15,9 +15,13 @@ pub(crate) mod transaction;
 
 use std::time::Duration;
 
-use posthouse_config::reason::{Phase, UpstreamState};
+use posthouse_config::reason::{Phase, Reason, UpstreamState};
 
-use crate::{mail::Timestamp, queue::deliver::Evidence};
+use super::content::Unreadable;
+use crate::{
+    mail::Timestamp,
+    queue::deliver::{Evidence, Verdict},
+};
 
 /// Octets of a reply that are kept with a recipient.
 const KEPT_REPLY: usize = 512;
@@ -64,6 +68,22 @@ pub(crate) struct History {
     pub(crate) others_refused: usize,
     /// One more permanent refusal opens the breaker.
     pub(crate) breaker_is_due: bool,
+}
+
+/// What it means that our own stored content could not be read: nobody's fault but ours, nothing that a retry at once
+/// would mend, and for a person if the disk gives something else than it was given.
+pub(crate) fn unreadable(error: &Unreadable) -> Verdict {
+    let evidence = evidence(Phase::Content, error);
+    match error {
+        Unreadable::Io(_) => Verdict::Deferred {
+            reason: Reason::TransactionDeferred,
+            evidence,
+            wait: SECOND_OPINION,
+            refused: false,
+            lost: false,
+        },
+        Unreadable::Damaged => Verdict::Held(Reason::ContentDamaged, evidence),
+    }
 }
 
 /// Evidence of a phase and what was said or happened, cut to what is kept.

@@ -115,7 +115,7 @@ pub enum Verdict {
         /// The connection was lost while content was sent; counts on the recipient.
         lost: bool,
     },
-    /// Held for this message alone (`Poison`, connection lost three times, unconfirmed three times).
+    /// Held for this message alone (`ContentDamaged`, connection lost three times, unconfirmed three times).
     Held(Reason, Evidence),
     /// The final dot went out and no reply came: the same upstream, not before 15 minutes; another target after two.
     Unconfirmed(Evidence),

@@ -47,13 +47,16 @@ async fn octets(content: &Content, length: u64) -> io::Result<Vec<u8>> {
                 .min(bytes.len());
             Ok(bytes.slice(..length).to_vec())
         }
-        Content::File { path, .. } => {
+        Content::File { path, crc, .. } => {
             let mut octets = Vec::new();
             File::open(path)
                 .await?
                 .take(length)
                 .read_to_end(&mut octets)
                 .await?;
+            if octets.len() as u64 == content.len() && crc32c::crc32c(&octets) != *crc {
+                return Err(io::Error::other("its checksum is wrong"));
+            }
             Ok(octets)
         }
     }

@@ -244,6 +244,7 @@ fn held(
         | Reason::ProtocolError
         | Reason::SessionRefused
         | Reason::Poison
+        | Reason::ContentDamaged
         | Reason::NoEligibleTarget
         | Reason::TooLarge
         | Reason::Utf8Needed

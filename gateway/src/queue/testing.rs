@@ -322,10 +322,19 @@ impl Bench {
     }
 
     /// Accepts a message as a session would. Its queue id is the spool's.
-    pub(crate) async fn accept(&self, mut message: Message) -> QueueId {
+    pub(crate) async fn accept(&self, message: Message) -> QueueId {
+        self.accept_with(message, CONTENT).await
+    }
+
+    /// Accepts a message with this content.
+    pub(crate) async fn accept_with(
+        &self,
+        mut message: Message,
+        content: impl Into<Bytes>,
+    ) -> QueueId {
         message.id = self.spool.next_id();
         message.accepted = self.clock.wall();
-        let content = Bytes::from_static(CONTENT);
+        let content = content.into();
         message.facts.length = content.len() as u64;
         message.facts.header_length = 33;
         let id = message.id;

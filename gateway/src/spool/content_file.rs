@@ -127,6 +127,7 @@ impl Upload {
         Ok(Content::File {
             path: path(&shared.root, open.id).into(),
             length: open.written,
+            crc: open.crc,
         })
     }
 }

@@ -8,7 +8,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::durable::{self, Files};
+use super::{
+    content_file,
+    durable::{self, Files},
+};
+use crate::mail::QueueId;
+
+/// Octets of content copied at a time.
+const PIECE: usize = 1 << 20;
 
 /// The folder.
 pub(super) fn folder(spool: &Path) -> PathBuf {
@@ -31,5 +38,48 @@ pub(super) fn keep(
             Ok(path)
         }
         result => result.map(|()| path),
+    }
+}
+
+/// Keeps a copy of a message's content file; `None` if there is one already.
+pub(super) fn keep_content(
+    files: &dyn Files,
+    spool: &Path,
+    id: QueueId,
+) -> io::Result<Option<PathBuf>> {
+    let path = folder(spool).join(format!("{id}.damaged"));
+    if files.open(&path).is_ok() {
+        return Ok(None);
+    }
+    let temporary = path.with_extension("new");
+    match copy(files, &content_file::path(spool, id), &temporary) {
+        Ok(()) => {
+            files.rename(&temporary, &path)?;
+            files.sync_dir(&folder(spool))?;
+        }
+        Err(error) => {
+            // What is left of it would only take the room that was missing.
+            let _ = files.remove(&temporary);
+            if !durable::is_full(&error) {
+                return Err(error);
+            }
+            tracing::warn!(path = %path.display(), "no room to keep damaged content");
+        }
+    }
+    Ok(Some(path))
+}
+
+fn copy(files: &dyn Files, from: &Path, to: &Path) -> io::Result<()> {
+    let (from, to) = (files.open(from)?, files.create(to)?);
+    let mut piece = vec![0; PIECE];
+    let mut at = 0;
+    loop {
+        let read = from.read_at(&mut piece, at)?;
+        let octets = piece.get(..read).unwrap_or_default();
+        if octets.is_empty() {
+            return to.sync();
+        }
+        to.write_at(octets, at)?;
+        at += read as u64;
     }
 }

@@ -156,7 +156,7 @@ impl Shared {
     pub(super) fn stored(&self, id: QueueId, read: read::Read) -> Result<Stored, ReadError> {
         let content = match read.content {
             Some(StoredContent::Inline(bytes)) => Content::Inline(bytes),
-            Some(StoredContent::File { length, .. }) => {
+            Some(StoredContent::File { length, crc }) => {
                 let path = content_file::path(&self.root, id);
                 let found = self.files.open(&path).and_then(|file| file.length());
                 match found {
@@ -170,6 +170,7 @@ impl Shared {
                 Content::File {
                     path: path.into(),
                     length,
+                    crc,
                 }
             }
             None => Content::Inline(Bytes::new()),

@@ -170,7 +170,7 @@ async fn what_was_accepted_is_read_back_and_found_again() {
         progress(State::Deferred, 3)
     );
     assert_eq!(*stored.message, *found[0].message);
-    let Content::File { path, length } = spool.read(large).await.unwrap().content else {
+    let Content::File { path, length, .. } = spool.read(large).await.unwrap().content else {
         panic!("large content belongs into a file");
     };
     assert_eq!(length, INLINE_CONTENT as u64 + 1);

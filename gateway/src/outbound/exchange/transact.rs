@@ -1,6 +1,6 @@
 //! One transaction over one session: writes and reads until it is over or the connection is.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use posthouse_config::reason::Phase;
 use posthouse_smtp::{
@@ -18,7 +18,7 @@ use crate::{
     mail::{Message, Recipient},
     outbound::{
         connection::Broken,
-        content::{self, Outgoing},
+        content::{self, Outgoing, Unreadable},
         pool::Lease,
         verdict::ruling::Event,
     },
@@ -51,7 +51,7 @@ pub(super) enum Conclusion {
     /// Without.
     Broken(Stage, Broken),
     /// Our own content could not be read.
-    Unreadable(io::Error),
+    Unreadable(Unreadable),
 }
 
 impl Conclusion {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use posthouse_config::reason::UpstreamState;
+use posthouse_config::reason::{Reason, UpstreamState};
 
 use super::{fixture::*, provider::*};
 
@@ -133,9 +133,40 @@ async fn large_content_is_sent_whole() {
     offer.content = crate::mail::Content::File {
         path: path.into(),
         length: content.len() as u64,
+        crc: crc32c::crc32c(&content),
     };
     let report = fixture.outbound.offer(offer).await;
     assert_eq!(words(&report), [("relayed", None)]);
     let expected = [b"..0123456789\r\n".repeat(300_000), b".\r\n".to_vec()].concat();
     assert!(provider.heard().last().unwrap().as_bytes() == expected);
+}
+
+#[tokio::test]
+async fn damaged_content_is_held_and_its_session_left_without_a_final_dot() {
+    let script = [
+        up_to_data("250 a\n250 b\n354 go"),
+        vec![HearContent, say("250 taken")],
+    ]
+    .concat();
+    let provider = Provider::start(vec![script]).await;
+    let fixture = Fixture::ready(provider.address.port()).await;
+    let content = b"0123456789\r\n".repeat(300_000);
+    let path = fixture.folder.path().join("content");
+    std::fs::write(&path, &content).unwrap();
+    let mut offer = fixture.offer(message(1, 1), &content);
+    offer.content = crate::mail::Content::File {
+        path: path.into(),
+        length: content.len() as u64,
+        crc: crc32c::crc32c(&content) ^ 1,
+    };
+    let report = fixture.outbound.offer(offer).await;
+    assert_eq!(words(&report), [("held", Some(Reason::ContentDamaged))]);
+    let cut_off = async {
+        while provider.heard().last().unwrap() != "(cut off)" {
+            tokio::task::yield_now().await;
+        }
+    };
+    let deadline = std::time::Duration::from_secs(20);
+    tokio::time::timeout(deadline, cut_off).await.unwrap();
+    assert!(fixture.view("a").state.is_ready());
 }

@@ -156,11 +156,13 @@ impl UnderWay<'_> {
         let now = Now::read(&*shared.clock);
         let mut offered = false;
         let mut relayed = false;
+        let mut is_damaged = false;
         let mut outcomes = Vec::with_capacity(report.verdicts.len());
         let first = report.verdicts.first().map_or(0, |(position, _)| *position);
         for (position, verdict) in report.verdicts {
             offered |= !matches!(verdict, Verdict::NotOffered(_));
             relayed |= matches!(verdict, Verdict::Relayed(_));
+            is_damaged |= matches!(verdict, Verdict::Held(Reason::ContentDamaged, _));
             if self.kept.contains(&position) {
                 continue;
             }
@@ -170,6 +172,9 @@ impl UnderWay<'_> {
                 verdict
             };
             outcomes.extend(self.judged(position, verdict, now.wall));
+        }
+        if is_damaged {
+            shared.spool.quarantine(self.message.id).await;
         }
         if outcomes.is_empty() {
             // Else the spool would take it for in flight at the next death.

@@ -45,7 +45,9 @@ fn evidence(
     config: &Config,
 ) -> Evidence {
     match (progress.state, progress.reason) {
-        (State::Held, Some(Reason::Poison | Reason::Unconfirmed)) => Evidence::Hopeless(Age::Held),
+        (State::Held, Some(Reason::Poison | Reason::ContentDamaged | Reason::Unconfirmed)) => {
+            Evidence::Hopeless(Age::Held)
+        }
         (State::Unconfirmed, _) => Evidence::Hopeless(Age::Deferred),
         _ => {
             let recipient = usize::try_from(position)

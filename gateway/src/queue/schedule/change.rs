@@ -259,7 +259,7 @@ fn lane_evidence(ports: &BTreeMap<Arc<str>, Port>, lane: &Lane) -> Evidence {
 /// What is known about one entry of a lane.
 fn entry_evidence(entry: &Entry, lane: Evidence) -> Evidence {
     match (entry.waiting, entry.reason()) {
-        (Waiting::Held, Some(Reason::Poison | Reason::Unconfirmed)) => {
+        (Waiting::Held, Some(Reason::Poison | Reason::ContentDamaged | Reason::Unconfirmed)) => {
             Evidence::Hopeless(Age::Held)
         }
         (Waiting::Unconfirmed, _) => Evidence::Hopeless(Age::Deferred),

@@ -254,3 +254,27 @@ async fn mail_of_a_throttled_upstream_is_deferred_however_soon_it_is_asked_again
     );
     bench.stop().await;
 }
+
+#[tokio::test]
+async fn a_message_whose_content_is_damaged_is_held_and_kept_for_a_person() {
+    let bench = Bench::new(document(&["isp"], "", ""), ScriptedDeliver::new(&["isp"])).await;
+    bench.deliver.answers(|attempt| {
+        all(attempt, || {
+            Verdict::Held(Reason::ContentDamaged, evidence("its checksum is wrong"))
+        })
+    });
+    let id = bench.accept_with(mail(), vec![b'x'; 100_000]).await;
+    let figures = bench
+        .until("a held message", |figures| {
+            figures.by_state == [0, 0, 0, 0, 1]
+        })
+        .await;
+    assert_eq!(figures.held_reasons[0].reason, Reason::ContentDamaged);
+    assert_eq!(bench.spool.status().damaged_records, 1);
+    let spool = bench.spool.state_dir();
+    let kept = spool
+        .with_file_name("quarantine")
+        .join(format!("{id}.damaged"));
+    assert_eq!(std::fs::read(kept).unwrap().len(), 100_000);
+    bench.stop().await;
+}

@@ -196,3 +196,24 @@ async fn seen_while_reading_is_quarantined_and_counted() {
     assert_eq!(spool.status().damaged_records, 1);
     spool.read(neighbour).await.unwrap();
 }
+
+#[tokio::test]
+async fn of_a_content_file_is_quarantined_and_counted_once() {
+    let disk = Disk::new();
+    let (spool, _) = boot(&disk);
+    let stored = vec![b'x'; INLINE_CONTENT + 1];
+    let id = accept(&spool, 1, &stored).await;
+    let Content::File { path, crc, .. } = spool.read(id).await.unwrap().content else {
+        panic!("large content has a file");
+    };
+    assert_eq!(crc, crc32c::crc32c(&stored));
+    disk.corrupt(&path, |bytes| bytes[7] = b'y');
+    for _ in 0..2 {
+        spool.quarantine(id).await;
+        assert_eq!(spool.status().damaged_records, 1);
+    }
+    let kept = disk.content(Path::new(&format!("/spool/quarantine/{id}.damaged")));
+    assert_eq!(kept, disk.content(&path));
+    spool.quarantine(spool.next_id()).await;
+    assert_eq!(spool.status().damaged_records, 1);
+}
