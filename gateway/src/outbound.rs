@@ -39,6 +39,7 @@ use tokio::{
 };
 
 use self::{
+    capture::CaptureError,
     exchange::{Exchange, Surroundings},
     target::{Made, Shared, Target, Way},
     tls::SystemRoots,
@@ -252,11 +253,16 @@ impl Deliver for Arc<Outbound> {
 }
 
 fn not_offered(attempt: &Attempt, said: Option<&Evidence>) -> AttemptReport {
+    all(attempt, &Verdict::NotOffered(said.cloned()))
+}
+
+/// The same verdict for every recipient.
+fn all(attempt: &Attempt, verdict: &Verdict) -> AttemptReport {
     AttemptReport {
         verdicts: attempt
             .recipients
             .iter()
-            .map(|&position| (position, Verdict::NotOffered(said.cloned())))
+            .map(|&position| (position, verdict.clone()))
             .collect(),
         hold_reverse_path: false,
     }
@@ -270,10 +276,17 @@ async fn keep(
     around: &Surroundings<'_>,
 ) -> AttemptReport {
     let lines = content::lines(&attempt.message, around.document);
-    if let Err(error) = capture.store(attempt, lines).await {
-        let fault = health::disk_fault(&error);
-        target.failed(&fault, health::Origin::Mail);
-        return not_offered(attempt, Some(&fault.evidence));
+    match capture.store(attempt, lines).await {
+        Ok(()) => {}
+        Err(CaptureError::ReadContent(error)) => {
+            tracing::error!(queue_id = %attempt.message.id, %error, "stored content cannot be captured");
+            return all(attempt, &verdict::unreadable(&error));
+        }
+        Err(CaptureError::WriteFile(error)) => {
+            let fault = health::disk_fault(&error);
+            target.failed(&fault, health::Origin::Mail);
+            return not_offered(attempt, Some(&fault.evidence));
+        }
     }
     let effects = Effects {
         upstream: Blame::Praise,
@@ -281,14 +294,7 @@ async fn keep(
     };
     target.apply(&attempt.message, &effects, around.senders);
     let said = evidence(Phase::Final, &"captured");
-    AttemptReport {
-        verdicts: attempt
-            .recipients
-            .iter()
-            .map(|&position| (position, Verdict::Relayed(said.clone())))
-            .collect(),
-        hold_reverse_path: false,
-    }
+    all(attempt, &Verdict::Relayed(said))
 }
 
 #[cfg(test)]

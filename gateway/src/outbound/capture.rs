@@ -17,7 +17,7 @@ use tokio::{
     sync::Mutex,
 };
 
-use super::content::Outgoing;
+use super::content::{Outgoing, Unreadable};
 use crate::{mail::Message, queue::deliver::Attempt};
 
 /// Files kept of one upstream: for people to look at, not an archive.
@@ -28,6 +28,17 @@ const MAXIMUM_OCTETS: u64 = 256 << 20;
 
 /// What a whole file's name ends with.
 const EXTENSION: &str = "eml";
+
+/// Why a message was not kept.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CaptureError {
+    /// This message's content could not be read: said of no other.
+    #[error(transparent)]
+    ReadContent(#[from] Unreadable),
+    /// The folder could not be written to.
+    #[error("cannot write: {0}")]
+    WriteFile(#[from] io::Error),
+}
 
 /// The folder of one upstream.
 pub(crate) struct Capture {
@@ -62,7 +73,10 @@ impl Capture {
     }
 
     /// Keeps a message.
-    pub(crate) async fn store(&self, attempt: &Attempt, lines: Lines) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// Only [`CaptureError::WriteFile`] says something about the upstream.
+    pub(crate) async fn store(&self, attempt: &Attempt, lines: Lines) -> Result<(), CaptureError> {
         let mut kept = self.kept.lock().await;
         fs::create_dir_all(&self.folder).await?;
         if kept.is_none() {
@@ -151,17 +165,15 @@ impl Kept {
 }
 
 /// Writes and syncs one file; gives its length.
-async fn write(path: &Path, attempt: &Attempt, lines: Lines) -> io::Result<u64> {
+async fn write(path: &Path, attempt: &Attempt, lines: Lines) -> Result<u64, CaptureError> {
     let message = &attempt.message;
     let mut file = File::create(path).await?;
     let mut octets = envelope(message, &attempt.recipients).into_bytes();
     let writer = ContentWriter::plain(lines);
-    let mut outgoing = Outgoing::open(&attempt.content, &message.edits, writer)
-        .await
-        .map_err(io::Error::other)?;
+    let mut outgoing = Outgoing::open(&attempt.content, &message.edits, writer).await?;
     let mut length = 0;
     loop {
-        let is_more = outgoing.next(&mut octets).await.map_err(io::Error::other)?;
+        let is_more = outgoing.next(&mut octets).await?;
         file.write_all(&octets).await?;
         length += octets.len() as u64;
         octets.clear();

@@ -1,6 +1,6 @@
 //! What is kept, in which form, and for how long.
 
-use posthouse_config::reason::UpstreamState;
+use posthouse_config::reason::{Reason, UpstreamState};
 
 use super::*;
 use crate::outbound::tests::fixture::{Fixture, message, words};
@@ -92,4 +92,29 @@ async fn what_an_earlier_process_kept_is_counted() {
 fn a_name_is_one_component() {
     assert_eq!(file_name("isp-1"), "isp-1");
     assert_eq!(file_name("../x/y"), "___x_y");
+}
+
+/// One stored file that cannot be read says nothing of the folder.
+#[tokio::test]
+async fn content_that_cannot_be_read_leaves_the_upstream_as_it_is() {
+    let fixture = Fixture::new(UPSTREAM, &[]);
+    fixture.until("a", UpstreamState::Ready).await;
+    let path = fixture.folder.path().join("content");
+    let content = b"From: s@a.example\r\n\r\nx\r\n";
+    let mut offer = fixture.offer(message(1, 2), content);
+    offer.content = crate::mail::Content::File {
+        path: path.as_path().into(),
+        length: content.len() as u64,
+        crc: 1,
+    };
+    let report = fixture.outbound.offer(offer.clone()).await;
+    assert_eq!(
+        words(&report),
+        [("deferred", Some(Reason::TransactionDeferred)); 2]
+    );
+    std::fs::write(&path, content).unwrap();
+    let report = fixture.outbound.offer(offer).await;
+    assert_eq!(words(&report), [("held", Some(Reason::ContentDamaged)); 2]);
+    assert_eq!(fixture.view("a").state, UpstreamState::Ready);
+    assert!(files(&fixture).is_empty());
 }
