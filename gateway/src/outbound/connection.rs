@@ -106,15 +106,21 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// Writes octets to which replies come later.
+    /// Writes octets to which replies come later. Where the other side said something and closed, that is no error yet:
+    /// whoever takes the replies finds the end after the last one, and the last one may say why.
     pub(crate) async fn send(&mut self, octets: &[u8], limit: Duration) -> Result<(), Broken> {
         let mut written = 0;
-        while self.write(octets, &mut written, limit).await? == Progress::Heard {
+        loop {
+            match self.write(octets, &mut written, limit).await {
+                Ok(Progress::Written) => return Ok(()),
+                Ok(Progress::Heard) => {}
+                Err(Broken::Lost(_)) if self.taken < self.input.len() => return Ok(()),
+                Err(broken) => return Err(broken),
+            }
             if self.input.len() - self.taken > MAXIMUM_INPUT {
                 return Err(Broken::Lost("the upstream says too much".to_owned()));
             }
         }
-        Ok(())
     }
 
     /// Writes a part of content, during which no reply is due. One that comes all the same ends it: what is left is
@@ -260,4 +266,39 @@ enum Progress {
     Written,
     /// The other side said something meanwhile.
     Heard,
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn connection(socket: tokio::io::DuplexStream) -> Connection<tokio::io::DuplexStream> {
+        let (_, shutdown) = Shutdown::channel();
+        Connection::new(socket, Arc::new(ManualClock::new()), shutdown)
+    }
+
+    /// A refusal in the middle of a pipeline, such as 421, is worth more than "connection lost".
+    #[tokio::test]
+    async fn what_was_said_before_a_close_is_heard_although_commands_were_left_unwritten() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let mut connection = connection(ours);
+        theirs
+            .write_all(b"250 a\r\n421 4.7.0 no more\r\n")
+            .await
+            .unwrap();
+        drop(theirs);
+        connection.send(&[b'x'; 1000], LIMIT).await.unwrap();
+        for code in [250, 421] {
+            assert_eq!(connection.reply(LIMIT).await.unwrap().code, code);
+        }
+        let end = connection.reply(LIMIT).await;
+        assert!(matches!(end, Err(Broken::Lost(_))), "{end:?}");
+        let sent = connection.send(b"x", LIMIT).await;
+        assert!(matches!(sent, Err(Broken::Lost(_))), "{sent:?}");
+    }
 }
