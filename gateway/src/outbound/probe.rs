@@ -44,9 +44,14 @@ pub(crate) async fn keep(
     mut stop: Shutdown,
 ) {
     let mut quiet_since = clock.now();
+    let mut stopping = stop.clone();
     loop {
         if clock.now() >= due(&target, when_quiet, &mut quiet_since, &*clock) {
-            run(&target, &stop).await;
+            // It may wait for minutes, and nobody needs what it would find.
+            tokio::select! {
+                () = run(&target, &stop) => {}
+                () = stopping.reached(Stage::Stopping) => return,
+            }
             quiet_since = clock.now();
         }
         if let Way::Smtp(smtp) = &target.way {

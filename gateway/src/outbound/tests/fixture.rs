@@ -28,6 +28,7 @@ pub(in super::super) struct Fixture {
     snapshot: watch::Sender<Arc<Snapshot>>,
     stage: watch::Sender<Stage>,
     shutdown: Shutdown,
+    run: tokio::task::JoinHandle<()>,
 }
 
 /// The YAML of an upstream at a port, in clear; `more` goes into `smtp`.
@@ -83,7 +84,7 @@ impl Fixture {
             metrics.clone(),
         );
         let (stage, shutdown) = Shutdown::channel();
-        tokio::spawn(Arc::clone(&outbound).run(shutdown.clone()));
+        let run = tokio::spawn(Arc::clone(&outbound).run(shutdown.clone()));
         Self {
             outbound,
             clock,
@@ -92,6 +93,7 @@ impl Fixture {
             snapshot: sender,
             stage,
             shutdown,
+            run,
         }
     }
 
@@ -110,6 +112,13 @@ impl Fixture {
     /// Moves the stage of the shutdown.
     pub(in super::super) fn stop(&self, stage: Stage) {
         self.stage.send_replace(stage);
+    }
+
+    /// Waits for the end of what runs until the stop.
+    pub(in super::super) async fn ended(self) {
+        let deadline = std::time::Duration::from_secs(20);
+        let ended = tokio::time::timeout(deadline, self.run).await;
+        ended.expect("it does not end").unwrap();
     }
 
     /// Waits until an upstream is in a state.

@@ -105,3 +105,12 @@ async fn a_relayed_message_is_shown_and_gives_it_more() {
     assert_eq!(view.capacity, 2);
     assert!(view.last_relayed.is_some());
 }
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_probe() {
+    let mut provider = Provider::start(vec![vec![Stall]]).await;
+    let fixture = Fixture::new(&upstream("a", provider.address.port(), ""), &[]);
+    provider.stalled().await;
+    fixture.stop(Stage::Stopping);
+    fixture.ended().await;
+}
