@@ -298,7 +298,13 @@ impl Spool {
             return Ok(None);
         };
         let (record, content) = self.accept(&report, content).await?;
-        let end = end.map(|end| Record::new(end.encoded.joined(), end.effect));
+        let (record, end) = match end {
+            Some(end) => (
+                Record::new(record.encoded.leading(), record.effect),
+                Some(Record::new(end.encoded.joined(), end.effect)),
+            ),
+            None => (record, None),
+        };
         let written = self.write([Some(record), end], condition, true).await;
         if written != Ok(true) {
             self.discard(report.id).await;

@@ -26,7 +26,7 @@ use super::{
     quarantine,
     read::{self, Wait},
     record::{
-        self, MARKED, OVERHEAD, RecordType,
+        self, JOINED, LEADS, MARKED, OVERHEAD, RecordType,
         accept::{self, Mark},
         field::MUST_UNDERSTAND,
         progress,
@@ -107,7 +107,7 @@ pub(super) fn open(
     for &number in &numbers {
         found.extend(recovery.load(number)?);
     }
-    for segment in &found {
+    for segment in &mut found {
         recovery.apply(segment)?;
     }
     let of_segments = found.last().map(|found| found.segment.header.uuid);
@@ -218,15 +218,21 @@ impl Recovery<'_> {
         })
     }
 
-    /// Applies a segment's records in order.
-    fn apply(&mut self, found: &Found) -> Result<(), OpenError> {
+    /// Applies a segment's records in order; those that do not count are dropped.
+    fn apply(&mut self, found: &mut Found) -> Result<(), OpenError> {
         let run = found.segment.header.run;
         if self.run.replace(run).is_some_and(|last| last != run) {
             self.index.end_all_attempts();
         }
-        for entry in &found.entries {
+        let mut entries = std::mem::take(&mut found.entries).into_iter().peekable();
+        while let Some(entry) = entries.next() {
             self.next_sequence = self.next_sequence.max(entry.id.sequence() + 1);
-            match self.apply_entry(&found.segment, entry) {
+            if self.is_half(&entry, entries.peek()) {
+                tracing::warn!(id = %entry.id, "a report is dropped: its original's end was not stored with it");
+                continue;
+            }
+            found.entries.push(entry);
+            match self.apply_entry(&found.segment, &entry) {
                 Ok(()) => {}
                 Err(read::Failure::Io(error)) => {
                     return Err(OpenError::io(found.segment.path.clone(), error));
@@ -237,10 +243,18 @@ impl Recovery<'_> {
                         format: segment::FORMAT + 1,
                     });
                 }
-                Err(read::Failure::Damaged { .. }) => self.keep(&found.segment, entry)?,
+                Err(read::Failure::Damaged { .. }) => self.keep(&found.segment, &entry)?,
             }
         }
         Ok(())
+    }
+
+    /// Whether a power loss left a report without what was written as one with it. Where the original is gone, that
+    /// was damaged later: the report is all there is.
+    fn is_half(&self, entry: &Entry, next: Option<&Entry>) -> bool {
+        let end = entry.offset.saturating_add(entry.length);
+        let is_whole = next.is_some_and(|next| next.has(JOINED) && next.offset == end);
+        entry.has(LEADS) && !is_whole && self.index.contains(entry.id.original())
     }
 
     fn apply_entry(&mut self, segment: &Segment, entry: &Entry) -> Result<(), read::Failure> {

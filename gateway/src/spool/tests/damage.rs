@@ -6,7 +6,7 @@ use super::*;
 use crate::spool::durable::Files;
 
 /// What recovery finds, by queue id; and whether it saw damage.
-fn recover(disk: &Disk) -> (BTreeMap<QueueId, Message>, u64) {
+pub(super) fn recover(disk: &Disk) -> (BTreeMap<QueueId, Message>, u64) {
     let mut found = BTreeMap::new();
     let files: Arc<dyn Files> = Arc::new(disk.clone());
     let recovered = recovery::open(&files, Path::new("/spool"), SEGMENT, &mut |queued| {
@@ -33,16 +33,7 @@ async fn small_spool(clean: bool) -> (Disk, PathBuf, usize, BTreeMap<QueueId, Me
         .await
         .unwrap();
     spool.settle(finished(ids[3])).await.unwrap();
-    let segment = spool
-        .shared()
-        .index()
-        .segments()
-        .values()
-        .next()
-        .unwrap()
-        .segment
-        .path
-        .clone();
+    let segment = segment_of(&spool);
     let disk = if clean {
         spool.close().await;
         drop(spool);
@@ -138,16 +129,7 @@ async fn of_a_page() {
     for _ in 0..40 {
         ids.push(accept(&spool, 1, &[b'x'; 700]).await);
     }
-    let segment = spool
-        .shared()
-        .index()
-        .segments()
-        .values()
-        .next()
-        .unwrap()
-        .segment
-        .path
-        .clone();
+    let segment = segment_of(&spool);
     let disk = crash(spool, &disk, Crash::Kill);
     for page in 0..15 {
         let disk = disk.copy();
@@ -174,16 +156,7 @@ async fn seen_while_reading_is_quarantined_and_counted() {
     let (spool, _) = boot(&disk);
     let id = accept(&spool, 1, b"some content").await;
     let neighbour = accept(&spool, 1, b"other content").await;
-    let segment = spool
-        .shared()
-        .index()
-        .segments()
-        .values()
-        .next()
-        .unwrap()
-        .segment
-        .path
-        .clone();
+    let segment = segment_of(&spool);
     disk.corrupt(&segment, |bytes| {
         let at = bytes.windows(4).position(|w| w == b"some").unwrap();
         bytes[at] = b'S';
