@@ -185,6 +185,7 @@ impl Spool {
             free_bytes: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             damaged: AtomicU64::new(recovered.damaged),
+            known_damage: Mutex::default(),
             failure: watch::Sender::new(None),
         });
         let spare_bytes = recovered.store.spare_bytes();

@@ -169,3 +169,53 @@ async fn seen_while_reading_is_quarantined_and_counted() {
     assert_eq!(spool.status().damaged_records, 1);
     spool.read(neighbour).await.unwrap();
 }
+
+#[tokio::test]
+async fn of_an_outcome_leaves_the_message_in_an_older_state() {
+    let disk = Disk::new();
+    let (spool, _) = boot(&disk);
+    let id = accept(&spool, 2, b"some content").await;
+    spool
+        .settle(outcome(id, 0, State::Deferred, 3))
+        .await
+        .unwrap();
+    spool
+        .settle(outcome(id, 1, State::Deferred, 5))
+        .await
+        .unwrap();
+    disk.corrupt(&segment_of(&spool), |bytes| {
+        let at = bytes.iter().rposition(|&b| b != 0).unwrap();
+        bytes[at] ^= 1;
+    });
+    for _ in 0..2 {
+        let message = spool.read(id).await.unwrap().message;
+        assert_eq!(message.recipients[0].progress.attempts, 3);
+        assert_eq!(message.recipients[1].progress.attempts, 0);
+        assert_eq!(spool.status().damaged_records, 1);
+    }
+    let files: Arc<dyn Files> = Arc::new(disk.clone());
+    assert_eq!(files.list(Path::new("/spool/quarantine")).unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn of_a_content_file_keeps_the_envelope_and_counts_once() {
+    for missing in [true, false] {
+        let disk = Disk::new();
+        let (spool, _) = boot(&disk);
+        let id = accept(&spool, 1, &vec![b'x'; INLINE_CONTENT + 1]).await;
+        let path = PathBuf::from(format!("/spool/content/{id}"));
+        if missing {
+            disk.remove(&path).unwrap();
+        } else {
+            disk.corrupt(&path, |bytes| bytes.truncate(100));
+        }
+        for _ in 0..2 {
+            let Err(ReadError::Damaged(kept)) = spool.read(id).await else {
+                panic!("damage must be seen");
+            };
+            let kept = disk.content(&kept).unwrap();
+            assert!(kept.windows(14).any(|w| w == b"r0@example.com"));
+            assert_eq!(spool.status().damaged_records, 1);
+        }
+    }
+}
