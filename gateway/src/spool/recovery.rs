@@ -60,6 +60,8 @@ struct Found {
     entries: Vec<Entry>,
     footer: bool,
     clean: bool,
+    /// Something after its last valid record began as one.
+    torn: bool,
     next_sequence: u64,
 }
 
@@ -107,6 +109,7 @@ pub(super) fn open(
     for &number in &numbers {
         found.extend(recovery.load(number)?);
     }
+    recovery.count_torn(&found);
     for segment in &mut found {
         recovery.apply(segment)?;
     }
@@ -151,6 +154,7 @@ impl Recovery<'_> {
                 entries: footer.entries,
                 footer: true,
                 clean: footer.clean,
+                torn: false,
                 next_sequence: footer.next_sequence,
             },
             None => self.scan(&segment)?,
@@ -213,9 +217,23 @@ impl Recovery<'_> {
             entries: entries.collect(),
             footer: false,
             clean: false,
+            torn: scan.torn.is_some(),
             next_sequence,
             segment: Arc::clone(segment),
         })
+    }
+
+    /// Only the last segment that was written to ends where a death cut a write off: the others were synced whole
+    /// before the log went on.
+    fn count_torn(&mut self, found: &[Found]) {
+        let is_empty = |found: &&Found| found.entries.is_empty() && !found.torn;
+        let mut written = found.iter().rev().skip_while(is_empty);
+        written.next();
+        for found in written.filter(|found| found.torn) {
+            let path = &found.segment.path;
+            tracing::error!(path = %path.display(), "damage at the end of a segment");
+            self.damaged += 1;
+        }
     }
 
     /// Applies a segment's records in order; those that do not count are dropped.

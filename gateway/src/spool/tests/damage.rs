@@ -219,3 +219,34 @@ async fn of_a_content_file_keeps_the_envelope_and_counts_once() {
         }
     }
 }
+
+#[tokio::test]
+async fn at_the_end_of_a_segment_before_the_last_is_seen() {
+    let disk = Disk::new();
+    let (spool, _) = boot(&disk);
+    let first = segment_of(&spool);
+    let mut in_file = Vec::new();
+    while spool.shared().index().segments().len() < 2 {
+        let id = accept(&spool, 1, &vec![b'x'; INLINE_CONTENT + 1]).await;
+        in_file.push(id);
+    }
+    let after = in_file.pop().unwrap();
+    let last = in_file.pop().unwrap();
+    spool.rest();
+    let disk = crash(spool, &disk, Crash::Kill);
+    disk.corrupt(&first, |bytes| {
+        // No footer, and the last record broken in its queue id.
+        let end = bytes.len() - 1;
+        bytes[end] ^= 1;
+        let footer = bytes.windows(8).position(|w| w == b"PHFOOTER").unwrap();
+        bytes[footer] ^= 1;
+        let id = last.to_bytes();
+        let at = bytes.windows(16).position(|w| w == id).unwrap();
+        bytes[at] ^= 1;
+    });
+    let (found, damaged) = recover(&disk);
+    assert!(found.contains_key(&after) && !found.contains_key(&last));
+    assert_eq!(damaged, 1);
+    let kept = PathBuf::from(format!("/spool/quarantine/{last}"));
+    assert_eq!(disk.content(&kept).unwrap().len(), INLINE_CONTENT + 1);
+}
