@@ -125,6 +125,23 @@ struct Threads {
     _lock: lock::Lock,
 }
 
+/// Fails the spool when a thread of it panics: what it had promised would never come.
+struct PanicGuard(Arc<Shared>);
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let shared = &self.0;
+            shared.fail(&shared.root, &io::Error::other("a thread panicked"));
+            // A writer that waits for a segment gets none.
+            shared.upkeep.end();
+            for request in shared.queue.drain() {
+                request.answer(Err(StoreError::Failed));
+            }
+        }
+    }
+}
+
 impl Drop for Owner {
     fn drop(&mut self) {
         self.shared.end(self.threads(), Ending::Abandon);
@@ -196,9 +213,14 @@ impl Spool {
         let writer = Writer::new(Arc::clone(&shared), recovered.active);
         let worker = Worker::new(Arc::clone(&shared), recovered.store);
         let start = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            let guard = PanicGuard(Arc::clone(&shared));
+            let guarded = move || {
+                let _guard = guard;
+                body();
+            };
             std::thread::Builder::new()
                 .name(name.to_owned())
-                .spawn(body)
+                .spawn(guarded)
                 .map_err(|error| OpenError::io(path(), error))
         };
         let threads = Threads {

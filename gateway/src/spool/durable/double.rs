@@ -33,6 +33,8 @@ struct State {
     failing: Failing,
     locked: bool,
     stalled: bool,
+    /// The thread whose next operation panics.
+    panics: Option<&'static str>,
 }
 
 /// What fails.
@@ -107,6 +109,11 @@ impl Disk {
         self.moved.notify_all();
     }
 
+    /// The next operation of the thread of this name panics.
+    pub(in crate::spool) fn panic_in(&self, thread: &'static str) {
+        self.lock().panics = Some(thread);
+    }
+
     /// Changes the octets of a file behind everyone's back.
     pub(in crate::spool) fn corrupt(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.lock();
@@ -143,7 +150,12 @@ impl Disk {
 
     /// The state, unless this handle is from before a crash.
     fn alive(&self) -> io::Result<MutexGuard<'_, State>> {
-        let state = self.lock();
+        let mut state = self.lock();
+        if state.panics.is_some() && state.panics == std::thread::current().name() {
+            state.panics = None;
+            drop(state);
+            panic!("as the test asked");
+        }
         if state.boot == self.boot {
             Ok(state)
         } else {
