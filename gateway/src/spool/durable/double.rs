@@ -44,6 +44,8 @@ pub(in crate::spool) enum Failing {
     Nothing,
     Writes,
     Syncs,
+    /// No descriptor is left.
+    Opens,
 }
 
 #[derive(Clone, Default)]
@@ -208,6 +210,13 @@ impl State {
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    fn can_open(&self) -> io::Result<()> {
+        match self.failing {
+            Failing::Opens => Err(Errno::MFILE.into()),
+            Failing::Nothing | Failing::Writes | Failing::Syncs => Ok(()),
+        }
+    }
+
     fn has_room(&self, more: u64) -> io::Result<()> {
         match self.capacity {
             Some(capacity) if more > 0 && self.used() + more > capacity => Err(Errno::NOSPC.into()),
@@ -228,6 +237,7 @@ impl Files for Disk {
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn OpenFile>> {
         let mut state = self.alive()?;
+        state.can_open()?;
         state.inodes.push(Inode::default());
         let inode = state.inodes.len() - 1;
         state.names.insert(path.to_owned(), inode);
@@ -238,7 +248,10 @@ impl Files for Disk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn OpenFile>> {
-        let inode = self.alive()?.find(path)?;
+        let state = self.alive()?;
+        state.can_open()?;
+        let inode = state.find(path)?;
+        drop(state);
         Ok(Arc::new(Handle {
             disk: self.clone(),
             inode,

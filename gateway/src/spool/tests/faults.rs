@@ -266,3 +266,20 @@ async fn a_panic_of_either_thread_fails_the_spool() {
         assert_eq!(spool.status().state, SpoolState::Failed);
     }
 }
+
+#[tokio::test]
+async fn without_descriptors_large_content_is_refused_and_nothing_fails() {
+    let disk = Disk::new();
+    let (spool, _) = boot(&disk);
+    spool.rest();
+    disk.fail(Failing::Opens);
+    let refused = try_accept(&spool, INLINE_CONTENT + 1).await;
+    assert_eq!(refused, Err(StoreError::Full));
+    // Nor does the log fail that cannot make its next segment.
+    while try_accept(&spool, 10_000).await.is_ok() {}
+    spool.rest();
+    disk.fail(Failing::Nothing);
+    spool.rest_until(|| !matches!(spool.status().state, SpoolState::Full));
+    try_accept(&spool, INLINE_CONTENT + 1).await.unwrap();
+    assert_eq!(spool.status().state, SpoolState::Ready);
+}
