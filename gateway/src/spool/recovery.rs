@@ -62,6 +62,8 @@ struct Found {
     clean: bool,
     /// Something after its last valid record began as one.
     torn: bool,
+    /// Damaged places that there was no room to copy.
+    unkept: usize,
     next_sequence: u64,
 }
 
@@ -155,11 +157,15 @@ impl Recovery<'_> {
                 footer: true,
                 clean: footer.clean,
                 torn: false,
+                unkept: 0,
                 next_sequence: footer.next_sequence,
             },
             None => self.scan(&segment)?,
         };
         self.index.add_segment(Arc::clone(&found.segment), true);
+        if found.unkept > 0 {
+            self.index.retain(number);
+        }
         Ok(Some(found))
     }
 
@@ -200,11 +206,14 @@ impl Recovery<'_> {
             let path = &segment.path;
             tracing::error!(path = %path.display(), places = scan.damage.len(), "damaged records");
         }
+        let mut unkept = 0;
         for range in scan.damage.iter().chain(&scan.torn) {
             let octets = bytes.get(range.clone()).unwrap_or_default();
             let at = range.start as u64;
-            quarantine::keep(&**self.files, self.spool, segment.number(), at, octets)
-                .map_err(io)?;
+            let kept = quarantine::keep(&**self.files, self.spool, segment.number(), at, octets);
+            // What a death cut off was never confirmed to anyone.
+            let is_torn = scan.torn.as_ref() == Some(range);
+            unkept += usize::from(kept.map_err(io)?.is_none() && !is_torn);
         }
         let entries = scan.found.iter().map(|found| {
             let payload = bytes
@@ -218,6 +227,7 @@ impl Recovery<'_> {
             footer: false,
             clean: false,
             torn: scan.torn.is_some(),
+            unkept,
             next_sequence,
             segment: Arc::clone(segment),
         })
@@ -348,7 +358,10 @@ impl Recovery<'_> {
             .read_at(&mut bytes, entry.offset.into())
             .map_err(io)?;
         let at = u64::from(entry.offset);
-        quarantine::keep(&**self.files, self.spool, segment.number(), at, &bytes).map_err(io)?;
+        let kept = quarantine::keep(&**self.files, self.spool, segment.number(), at, &bytes);
+        if kept.map_err(io)?.is_none() {
+            self.index.retain(segment.number());
+        }
         Ok(())
     }
 
@@ -410,7 +423,8 @@ impl Recovery<'_> {
         for found in found {
             // The copy is durable; and a segment without records was only made ahead.
             let number = found.segment.number();
-            if copied == Some(number) || found.entries.is_empty() {
+            let is_needless = copied == Some(number) || found.entries.is_empty();
+            if is_needless && !self.index.is_retained(number) {
                 let path = found.segment.path.clone();
                 store
                     .recycle(&found.segment)

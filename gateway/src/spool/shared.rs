@@ -238,7 +238,8 @@ impl Shared {
                 quarantine::keep(&*self.files, &self.root, number, offset.into(), &bytes)
             });
         match kept {
-            Ok(path) => self.damage(path),
+            // Without room for a copy it stays where it is.
+            Ok(kept) => self.damage(kept.unwrap_or(path)),
             Err(source) => ReadError::Io { path, source },
         }
     }

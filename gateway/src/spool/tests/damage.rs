@@ -250,3 +250,30 @@ async fn at_the_end_of_a_segment_before_the_last_is_seen() {
     let kept = PathBuf::from(format!("/spool/quarantine/{last}"));
     assert_eq!(disk.content(&kept).unwrap().len(), INLINE_CONTENT + 1);
 }
+
+#[tokio::test]
+async fn stays_where_it_is_while_there_is_no_room_for_a_copy() {
+    let disk = Disk::new();
+    let (spool, _) = boot(&disk);
+    let segment = segment_of(&spool);
+    accept(&spool, 1, b"some content").await;
+    accept(&spool, 1, b"other content").await;
+    spool.rest();
+    let disk = crash(spool, &disk, Crash::Kill);
+    disk.corrupt(&segment, |bytes| {
+        let at = bytes.windows(4).position(|w| w == b"some").unwrap();
+        bytes[at] = b'S';
+    });
+    // Enough for a start, and not for a copy.
+    disk.set_capacity(disk.used() + 100);
+    let (found, damaged) = recover(&disk);
+    assert_eq!((found.len(), damaged), (1, 1));
+    let files: Arc<dyn Files> = Arc::new(disk.clone());
+    let quarantined = || files.list(Path::new("/spool/quarantine")).unwrap();
+    assert!(quarantined().is_empty());
+    let bytes = disk.content(&segment).unwrap();
+    assert!(bytes.windows(12).any(|w| w == b"Some content"));
+    disk.set_capacity(1 << 30);
+    let (found, _) = recover(&disk);
+    assert_eq!((found.len(), quarantined().len()), (1, 1));
+}
