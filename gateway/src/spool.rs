@@ -125,6 +125,23 @@ struct Threads {
     _lock: lock::Lock,
 }
 
+/// Fails the spool when a thread of it panics: what it had promised would never come.
+struct PanicGuard(Arc<Shared>);
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let shared = &self.0;
+            shared.fail(&shared.root, &io::Error::other("a thread panicked"));
+            // A writer that waits for a segment gets none.
+            shared.upkeep.end();
+            for request in shared.queue.drain() {
+                request.answer(Err(StoreError::Failed));
+            }
+        }
+    }
+}
+
 impl Drop for Owner {
     fn drop(&mut self) {
         self.shared.end(self.threads(), Ending::Abandon);
@@ -185,6 +202,7 @@ impl Spool {
             free_bytes: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             damaged: AtomicU64::new(recovered.damaged),
+            known_damage: Mutex::default(),
             failure: watch::Sender::new(None),
         });
         let spare_bytes = recovered.store.spare_bytes();
@@ -195,9 +213,14 @@ impl Spool {
         let writer = Writer::new(Arc::clone(&shared), recovered.active);
         let worker = Worker::new(Arc::clone(&shared), recovered.store);
         let start = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            let guard = PanicGuard(Arc::clone(&shared));
+            let guarded = move || {
+                let _guard = guard;
+                body();
+            };
             std::thread::Builder::new()
                 .name(name.to_owned())
-                .spawn(body)
+                .spawn(guarded)
                 .map_err(|error| OpenError::io(path(), error))
         };
         let threads = Threads {
@@ -298,7 +321,13 @@ impl Spool {
             return Ok(None);
         };
         let (record, content) = self.accept(&report, content).await?;
-        let end = end.map(|end| Record::new(end.encoded.joined(), end.effect));
+        let (record, end) = match end {
+            Some(end) => (
+                Record::new(record.encoded.leading(), record.effect),
+                Some(Record::new(end.encoded.joined(), end.effect)),
+            ),
+            None => (record, None),
+        };
         let written = self.write([Some(record), end], condition, true).await;
         if written != Ok(true) {
             self.discard(report.id).await;
@@ -408,7 +437,9 @@ impl Spool {
 
     #[cfg(test)]
     fn rest_until(&self, reached: impl Fn() -> bool) {
-        for _ in 0..200 {
+        // However busy the machine is, it gets there; the deadline only keeps a failure from hanging.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
+        while std::time::Instant::now() < deadline {
             if reached() {
                 return;
             }

@@ -6,11 +6,12 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     Options,
@@ -61,6 +62,9 @@ pub fn main(arguments: RunArguments) -> anyhow::Result<ExitCode> {
         arguments.log_format.unwrap_or(default_format),
         arguments.log_level,
     );
+    if let Err(error) = raise_file_limit() {
+        warn!(%error, "cannot raise the limit of open files");
+    }
     let folder = Folder::new(&arguments.config, arguments.listen);
     let options = Options {
         spool: arguments.spool.unwrap_or_else(|| folder.default_spool()),
@@ -83,6 +87,17 @@ pub fn main(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
+/// As many files and sockets may be open as the machine allows: the limit that processes start with, often 1024, is for
+/// those that use `select`.
+fn raise_file_limit() -> std::io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    Ok(setrlimit(Resource::Nofile, raised)?)
+}
+
 /// One message for each SIGTERM or SIGINT.
 fn stop_requests() -> anyhow::Result<mpsc::UnboundedReceiver<()>> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch SIGTERM")?;
@@ -100,4 +115,23 @@ fn stop_requests() -> anyhow::Result<mpsc::UnboundedReceiver<()>> {
         }
     });
     Ok(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_files_may_be_open_as_the_machine_allows() {
+        let limit = getrlimit(Resource::Nofile);
+        // As a shell starts it: a soft limit below the hard one.
+        let low = limit.maximum.map(|maximum| maximum.min(1024));
+        let lowered = Rlimit {
+            current: low.or(Some(1024)),
+            ..limit
+        };
+        setrlimit(Resource::Nofile, lowered).unwrap();
+        raise_file_limit().unwrap();
+        assert_eq!(getrlimit(Resource::Nofile).current, limit.maximum);
+    }
 }

@@ -45,6 +45,12 @@ impl QueueId {
         }
     }
 
+    /// The message that this report is about; any other message itself.
+    #[must_use]
+    pub const fn original(self) -> Self {
+        Self { report: 0, ..self }
+    }
+
     /// The sequence number, 48 bits.
     pub const fn sequence(self) -> u64 {
         self.sequence

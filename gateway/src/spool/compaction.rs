@@ -132,6 +132,7 @@ impl Compaction {
             let cost = live.bytes + (live.records + live.pins.values().sum::<u64>()) * OTHER;
             cost * 4 <= u64::from(live.segment.length) * pressure.quarters()
                 && (live.records > 0 || index.is_pinned(live))
+                && !live.retained
                 && !self.stuck.contains(&live.segment.number())
         };
         let chosen = sealed.iter().take(old).find(worth);

@@ -66,9 +66,10 @@ pub(super) struct Space {
     pub(super) total: u64,
 }
 
-/// Whether an error only says that there is no room: the disk is full or the quota used up.
+/// Whether an error only says that there is no room: the disk is full, the quota used up, or no descriptor left to
+/// open a file with. Nothing was done then, and later there may be.
 pub(super) fn is_full(error: &io::Error) -> bool {
-    [Errno::NOSPC, Errno::DQUOT]
+    [Errno::NOSPC, Errno::DQUOT, Errno::MFILE, Errno::NFILE]
         .iter()
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }

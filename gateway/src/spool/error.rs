@@ -69,7 +69,7 @@ pub enum ReadError {
     /// It is settled, or never was.
     #[error("no such message")]
     NotFound,
-    /// What is on the disk is not what was written; it is in quarantine.
+    /// What is on the disk is not what was written; it is in quarantine, or where it was for want of room.
     #[error("damaged, kept as {0}")]
     Damaged(PathBuf),
     /// The disk did not give it.

@@ -86,6 +86,8 @@ pub(super) struct Live {
     pub(super) pins: BTreeMap<u32, u64>,
     /// Nothing is written to it any more.
     pub(super) sealed: bool,
+    /// Something damaged in it could not be copied to quarantine: it stays for a person, until a later start.
+    pub(super) retained: bool,
 }
 
 /// A consistent view of one message, to read it by.
@@ -146,6 +148,7 @@ impl Index {
             bytes: 0,
             pins: BTreeMap::new(),
             sealed,
+            retained: false,
         };
         self.segments.insert(live.segment.number(), live);
     }
@@ -154,6 +157,17 @@ impl Index {
         if let Some(live) = self.segments.get_mut(&number) {
             live.sealed = true;
         }
+    }
+
+    /// The segment is not to be recycled in this run.
+    pub(super) fn retain(&mut self, number: u32) {
+        if let Some(live) = self.segments.get_mut(&number) {
+            live.retained = true;
+        }
+    }
+
+    pub(super) fn is_retained(&self, number: u32) -> bool {
+        self.segments.get(&number).is_some_and(|live| live.retained)
     }
 
     /// An `Accept` was written. One of a lower generation than is known is only remembered for what it pins.
@@ -312,7 +326,10 @@ impl Index {
     pub(super) fn dead_segments(&self) -> Vec<u32> {
         self.segments
             .iter()
-            .filter(|(_, live)| live.sealed && live.records == 0 && !self.is_pinned(live))
+            .filter(|(_, live)| {
+                let is_empty = live.records == 0 && !self.is_pinned(live);
+                live.sealed && is_empty && !live.retained
+            })
             .map(|(number, _)| *number)
             .collect()
     }

@@ -22,22 +22,24 @@ pub(super) fn folder(spool: &Path) -> PathBuf {
     spool.join("quarantine")
 }
 
-/// Keeps octets of a segment.
+/// Keeps octets of a segment. `None` if there is no room: what is damaged is to stay where it is.
 pub(super) fn keep(
     files: &dyn Files,
     spool: &Path,
     segment: u32,
     offset: u64,
     bytes: &[u8],
-) -> io::Result<PathBuf> {
+) -> io::Result<Option<PathBuf>> {
     let path = folder(spool).join(format!("{segment:010}-{offset:08x}.damaged"));
     match durable::replace(files, &path, bytes) {
-        // What is damaged stays where it is; that there is no room for a copy is no reason not to start.
+        // No reason not to start.
         Err(error) if durable::is_full(&error) => {
+            // What was begun of the copy is of no use to anyone.
+            let _ = files.remove(&path.with_extension("new"));
             tracing::warn!(path = %path.display(), "no room to keep a damaged record");
-            Ok(path)
+            Ok(None)
         }
-        result => result.map(|()| path),
+        result => result.map(|()| Some(path)),
     }
 }
 

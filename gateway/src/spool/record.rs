@@ -34,6 +34,9 @@ pub(super) const JOINED: u8 = 1;
 pub(super) const MARKED: u8 = 2;
 /// An `Accept` whose content is a file.
 pub(super) const CONTENT_FILE: u8 = 4;
+/// A report's `Accept`, written as one with the joined record after it. Without that one it does not count, as long as
+/// its original is there to be reported again.
+pub(super) const LEADS: u8 = 8;
 
 /// What a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,9 +174,18 @@ impl Encoded {
     }
 
     /// The same record, valid only directly after the one before it.
-    pub(super) fn joined(mut self) -> Self {
+    pub(super) fn joined(self) -> Self {
+        self.flagged(JOINED)
+    }
+
+    /// The same record, with the joined one that is written directly after it.
+    pub(super) fn leading(self) -> Self {
+        self.flagged(LEADS)
+    }
+
+    fn flagged(mut self, flag: u8) -> Self {
         if let Some(flags) = self.bytes.get_mut(1) {
-            *flags |= JOINED;
+            *flags |= flag;
         }
         self.seal();
         self

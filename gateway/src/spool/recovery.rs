@@ -26,7 +26,7 @@ use super::{
     quarantine,
     read::{self, Wait},
     record::{
-        self, MARKED, OVERHEAD, RecordType,
+        self, JOINED, LEADS, MARKED, OVERHEAD, RecordType,
         accept::{self, Mark},
         field::MUST_UNDERSTAND,
         progress,
@@ -60,6 +60,10 @@ struct Found {
     entries: Vec<Entry>,
     footer: bool,
     clean: bool,
+    /// Something after its last valid record began as one.
+    torn: bool,
+    /// Damaged places that there was no room to copy.
+    unkept: usize,
     next_sequence: u64,
 }
 
@@ -107,7 +111,8 @@ pub(super) fn open(
     for &number in &numbers {
         found.extend(recovery.load(number)?);
     }
-    for segment in &found {
+    recovery.count_torn(&found);
+    for segment in &mut found {
         recovery.apply(segment)?;
     }
     let of_segments = found.last().map(|found| found.segment.header.uuid);
@@ -151,11 +156,16 @@ impl Recovery<'_> {
                 entries: footer.entries,
                 footer: true,
                 clean: footer.clean,
+                torn: false,
+                unkept: 0,
                 next_sequence: footer.next_sequence,
             },
             None => self.scan(&segment)?,
         };
         self.index.add_segment(Arc::clone(&found.segment), true);
+        if found.unkept > 0 {
+            self.index.retain(number);
+        }
         Ok(Some(found))
     }
 
@@ -196,11 +206,14 @@ impl Recovery<'_> {
             let path = &segment.path;
             tracing::error!(path = %path.display(), places = scan.damage.len(), "damaged records");
         }
+        let mut unkept = 0;
         for range in scan.damage.iter().chain(&scan.torn) {
             let octets = bytes.get(range.clone()).unwrap_or_default();
             let at = range.start as u64;
-            quarantine::keep(&**self.files, self.spool, segment.number(), at, octets)
-                .map_err(io)?;
+            let kept = quarantine::keep(&**self.files, self.spool, segment.number(), at, octets);
+            // What a death cut off was never confirmed to anyone.
+            let is_torn = scan.torn.as_ref() == Some(range);
+            unkept += usize::from(kept.map_err(io)?.is_none() && !is_torn);
         }
         let entries = scan.found.iter().map(|found| {
             let payload = bytes
@@ -213,20 +226,41 @@ impl Recovery<'_> {
             entries: entries.collect(),
             footer: false,
             clean: false,
+            torn: scan.torn.is_some(),
+            unkept,
             next_sequence,
             segment: Arc::clone(segment),
         })
     }
 
-    /// Applies a segment's records in order.
-    fn apply(&mut self, found: &Found) -> Result<(), OpenError> {
+    /// Only the last segment that was written to ends where a death cut a write off: the others were synced whole
+    /// before the log went on.
+    fn count_torn(&mut self, found: &[Found]) {
+        let is_empty = |found: &&Found| found.entries.is_empty() && !found.torn;
+        let mut written = found.iter().rev().skip_while(is_empty);
+        written.next();
+        for found in written.filter(|found| found.torn) {
+            let path = &found.segment.path;
+            tracing::error!(path = %path.display(), "damage at the end of a segment");
+            self.damaged += 1;
+        }
+    }
+
+    /// Applies a segment's records in order; those that do not count are dropped.
+    fn apply(&mut self, found: &mut Found) -> Result<(), OpenError> {
         let run = found.segment.header.run;
         if self.run.replace(run).is_some_and(|last| last != run) {
             self.index.end_all_attempts();
         }
-        for entry in &found.entries {
+        let mut entries = std::mem::take(&mut found.entries).into_iter().peekable();
+        while let Some(entry) = entries.next() {
             self.next_sequence = self.next_sequence.max(entry.id.sequence() + 1);
-            match self.apply_entry(&found.segment, entry) {
+            if self.is_half(&entry, entries.peek()) {
+                tracing::warn!(id = %entry.id, "a report is dropped: its original's end was not stored with it");
+                continue;
+            }
+            found.entries.push(entry);
+            match self.apply_entry(&found.segment, &entry) {
                 Ok(()) => {}
                 Err(read::Failure::Io(error)) => {
                     return Err(OpenError::io(found.segment.path.clone(), error));
@@ -237,10 +271,18 @@ impl Recovery<'_> {
                         format: segment::FORMAT + 1,
                     });
                 }
-                Err(read::Failure::Damaged { .. }) => self.keep(&found.segment, entry)?,
+                Err(read::Failure::Damaged { .. }) => self.keep(&found.segment, &entry)?,
             }
         }
         Ok(())
+    }
+
+    /// Whether a power loss left a report without what was written as one with it. Where the original is gone, that
+    /// was damaged later: the report is all there is.
+    fn is_half(&self, entry: &Entry, next: Option<&Entry>) -> bool {
+        let end = entry.offset.saturating_add(entry.length);
+        let is_whole = next.is_some_and(|next| next.has(JOINED) && next.offset == end);
+        entry.has(LEADS) && !is_whole && self.index.contains(entry.id.original())
     }
 
     fn apply_entry(&mut self, segment: &Segment, entry: &Entry) -> Result<(), read::Failure> {
@@ -316,7 +358,10 @@ impl Recovery<'_> {
             .read_at(&mut bytes, entry.offset.into())
             .map_err(io)?;
         let at = u64::from(entry.offset);
-        quarantine::keep(&**self.files, self.spool, segment.number(), at, &bytes).map_err(io)?;
+        let kept = quarantine::keep(&**self.files, self.spool, segment.number(), at, &bytes);
+        if kept.map_err(io)?.is_none() {
+            self.index.retain(segment.number());
+        }
         Ok(())
     }
 
@@ -378,7 +423,8 @@ impl Recovery<'_> {
         for found in found {
             // The copy is durable; and a segment without records was only made ahead.
             let number = found.segment.number();
-            if copied == Some(number) || found.entries.is_empty() {
+            let is_needless = copied == Some(number) || found.entries.is_empty();
+            if is_needless && !self.index.is_retained(number) {
                 let path = found.segment.path.clone();
                 store
                     .recycle(&found.segment)

@@ -4,7 +4,7 @@
 //! on the disk before they are given out. The first failure ends everything: what the disk holds is not known any more.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     path::{Path, PathBuf},
     sync::{
@@ -21,7 +21,7 @@ use super::{
     compaction::Pressure,
     content_file,
     durable::Files,
-    index::Index,
+    index::{Index, Located},
     quarantine, read,
     record::{Encoded, RecordType, accept::StoredContent},
     recovery, segment, space,
@@ -59,6 +59,8 @@ pub(super) struct Shared {
     pub(super) free_bytes: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) damaged: AtomicU64,
+    /// Where damage seen while running is kept.
+    pub(super) known_damage: Mutex<HashSet<PathBuf>>,
     pub(super) failure: watch::Sender<Option<SpoolFailure>>,
 }
 
@@ -126,10 +128,15 @@ impl Shared {
 
     pub(super) fn read(&self, id: QueueId, wait: read::Wait) -> Result<Stored, ReadError> {
         let mut last = None;
+        // Outcomes that are damaged: without them the message is in an older state.
+        let mut unreadable = Vec::new();
         loop {
-            let located = self.index().locate(id).ok_or(ReadError::NotFound)?;
+            let mut located = self.index().locate(id).ok_or(ReadError::NotFound)?;
+            located
+                .outcomes
+                .retain(|(s, at, _)| !unreadable.contains(&(s.number(), *at)));
             let failure = match read::whole(id, &located, wait) {
-                Ok(read) => return self.stored(id, read),
+                Ok(read) => return self.stored(id, &located, read),
                 Err(failure) => failure,
             };
             let path = located.accept.path.clone();
@@ -145,15 +152,28 @@ impl Shared {
                     offset,
                     length,
                 } => {
+                    let mut outcomes = located.outcomes.iter();
+                    let is_outcome =
+                        outcomes.any(|(s, at, _)| (s.number(), *at) == (segment, offset));
                     if last.replace(located.entry.clone()) == Some(located.entry) {
-                        return Err(self.keep_damage(segment, offset, length));
+                        let error = self.keep_damage(segment, offset, length);
+                        if !is_outcome {
+                            return Err(error);
+                        }
+                        tracing::warn!(%id, %error, "read without a damaged outcome");
+                        unreadable.push((segment, offset));
                     }
                 }
             }
         }
     }
 
-    pub(super) fn stored(&self, id: QueueId, read: read::Read) -> Result<Stored, ReadError> {
+    fn stored(
+        &self,
+        id: QueueId,
+        located: &Located,
+        read: read::Read,
+    ) -> Result<Stored, ReadError> {
         let content = match read.content {
             Some(StoredContent::Inline(bytes)) => Content::Inline(bytes),
             Some(StoredContent::File { length, crc }) => {
@@ -161,9 +181,9 @@ impl Shared {
                 let found = self.files.open(&path).and_then(|file| file.length());
                 match found {
                     Ok(found) if found == length => {}
-                    Ok(_) => return Err(self.damage(path)),
+                    Ok(_) => return Err(self.lost_content(id, located)),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        return Err(self.damage(path));
+                        return Err(self.lost_content(id, located));
                     }
                     Err(source) => return Err(ReadError::Io { path, source }),
                 }
@@ -181,14 +201,32 @@ impl Shared {
         })
     }
 
+    /// A content file is not there, or not whole: the envelope is kept for a person, who finds what is left of the
+    /// file where it was.
+    fn lost_content(&self, id: QueueId, located: &Located) -> ReadError {
+        // Settled meanwhile, its file is gone rightly.
+        if !self.index().contains(id) {
+            return ReadError::NotFound;
+        }
+        let entry = &located.entry;
+        self.keep_damage(entry.accept.segment, entry.accept.offset, entry.length)
+    }
+
+    /// Counts damage, once for each place however often it is read.
     pub(super) fn damage(&self, path: PathBuf) -> ReadError {
-        self.damaged.fetch_add(1, Ordering::Relaxed);
-        self.metrics.spool_damaged_records.inc();
-        tracing::error!(path = %path.display(), "damaged");
+        let mut known = self
+            .known_damage
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if known.insert(path.clone()) {
+            self.damaged.fetch_add(1, Ordering::Relaxed);
+            self.metrics.spool_damaged_records.inc();
+            tracing::error!(path = %path.display(), "damaged");
+        }
         ReadError::Damaged(path)
     }
 
-    pub(super) fn keep_damage(&self, number: u32, offset: u32, length: u32) -> ReadError {
+    fn keep_damage(&self, number: u32, offset: u32, length: u32) -> ReadError {
         let path = segment::path(&self.root, number);
         let Some(segment) = self.index().segment(number) else {
             return ReadError::NotFound;
@@ -201,7 +239,8 @@ impl Shared {
                 quarantine::keep(&*self.files, &self.root, number, offset.into(), &bytes)
             });
         match kept {
-            Ok(path) => self.damage(path),
+            // Without room for a copy it stays where it is.
+            Ok(kept) => self.damage(kept.unwrap_or(path)),
             Err(source) => ReadError::Io { path, source },
         }
     }

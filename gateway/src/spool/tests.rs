@@ -3,6 +3,7 @@
 mod damage;
 mod faults;
 mod model;
+mod power_loss;
 
 use std::{path::Path, sync::Arc};
 
@@ -133,6 +134,19 @@ fn crash(spool: Spool, disk: &Disk, how: Crash) -> Disk {
     let next = disk.crash(how);
     drop(spool);
     next
+}
+
+/// The file of the oldest segment.
+fn segment_of(spool: &Spool) -> PathBuf {
+    let index = spool.shared().index();
+    index
+        .segments()
+        .values()
+        .next()
+        .unwrap()
+        .segment
+        .path
+        .clone()
 }
 
 async fn accept(spool: &Spool, recipients: usize, content: &[u8]) -> QueueId {

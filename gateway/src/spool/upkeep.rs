@@ -313,7 +313,9 @@ impl Worker {
         match self.barrier.as_mut().map(oneshot::Receiver::try_recv) {
             Some(Ok(Ok(_))) => {
                 for number in std::mem::take(&mut self.condemned) {
-                    if let Some(segment) = self.shared.index().segment(number) {
+                    // Not in the condition, which would hold the lock over the rename.
+                    let segment = self.shared.index().segment(number);
+                    if let Some(segment) = segment {
                         // Its file goes before the index forgets it: what it pins must not go first.
                         self.store.recycle(&segment)?;
                     }

@@ -33,6 +33,8 @@ struct State {
     failing: Failing,
     locked: bool,
     stalled: bool,
+    /// The thread whose next operation panics.
+    panics: Option<&'static str>,
 }
 
 /// What fails.
@@ -42,6 +44,8 @@ pub(in crate::spool) enum Failing {
     Nothing,
     Writes,
     Syncs,
+    /// No descriptor is left.
+    Opens,
 }
 
 #[derive(Clone, Default)]
@@ -107,6 +111,11 @@ impl Disk {
         self.moved.notify_all();
     }
 
+    /// The next operation of the thread of this name panics.
+    pub(in crate::spool) fn panic_in(&self, thread: &'static str) {
+        self.lock().panics = Some(thread);
+    }
+
     /// Changes the octets of a file behind everyone's back.
     pub(in crate::spool) fn corrupt(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.lock();
@@ -143,7 +152,12 @@ impl Disk {
 
     /// The state, unless this handle is from before a crash.
     fn alive(&self) -> io::Result<MutexGuard<'_, State>> {
-        let state = self.lock();
+        let mut state = self.lock();
+        if state.panics.is_some() && state.panics == std::thread::current().name() {
+            state.panics = None;
+            drop(state);
+            panic!("as the test asked");
+        }
         if state.boot == self.boot {
             Ok(state)
         } else {
@@ -196,6 +210,13 @@ impl State {
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    fn can_open(&self) -> io::Result<()> {
+        match self.failing {
+            Failing::Opens => Err(Errno::MFILE.into()),
+            Failing::Nothing | Failing::Writes | Failing::Syncs => Ok(()),
+        }
+    }
+
     fn has_room(&self, more: u64) -> io::Result<()> {
         match self.capacity {
             Some(capacity) if more > 0 && self.used() + more > capacity => Err(Errno::NOSPC.into()),
@@ -216,6 +237,7 @@ impl Files for Disk {
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn OpenFile>> {
         let mut state = self.alive()?;
+        state.can_open()?;
         state.inodes.push(Inode::default());
         let inode = state.inodes.len() - 1;
         state.names.insert(path.to_owned(), inode);
@@ -226,7 +248,10 @@ impl Files for Disk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn OpenFile>> {
-        let inode = self.alive()?.find(path)?;
+        let state = self.alive()?;
+        state.can_open()?;
+        let inode = state.find(path)?;
+        drop(state);
         Ok(Arc::new(Handle {
             disk: self.clone(),
             inode,

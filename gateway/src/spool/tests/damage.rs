@@ -6,7 +6,7 @@ use super::*;
 use crate::spool::durable::Files;
 
 /// What recovery finds, by queue id; and whether it saw damage.
-fn recover(disk: &Disk) -> (BTreeMap<QueueId, Message>, u64) {
+pub(super) fn recover(disk: &Disk) -> (BTreeMap<QueueId, Message>, u64) {
     let mut found = BTreeMap::new();
     let files: Arc<dyn Files> = Arc::new(disk.clone());
     let recovered = recovery::open(&files, Path::new("/spool"), SEGMENT, &mut |queued| {
@@ -33,16 +33,7 @@ async fn small_spool(clean: bool) -> (Disk, PathBuf, usize, BTreeMap<QueueId, Me
         .await
         .unwrap();
     spool.settle(finished(ids[3])).await.unwrap();
-    let segment = spool
-        .shared()
-        .index()
-        .segments()
-        .values()
-        .next()
-        .unwrap()
-        .segment
-        .path
-        .clone();
+    let segment = segment_of(&spool);
     let disk = if clean {
         spool.close().await;
         drop(spool);
@@ -138,16 +129,7 @@ async fn of_a_page() {
     for _ in 0..40 {
         ids.push(accept(&spool, 1, &[b'x'; 700]).await);
     }
-    let segment = spool
-        .shared()
-        .index()
-        .segments()
-        .values()
-        .next()
-        .unwrap()
-        .segment
-        .path
-        .clone();
+    let segment = segment_of(&spool);
     let disk = crash(spool, &disk, Crash::Kill);
     for page in 0..15 {
         let disk = disk.copy();
@@ -174,16 +156,7 @@ async fn seen_while_reading_is_quarantined_and_counted() {
     let (spool, _) = boot(&disk);
     let id = accept(&spool, 1, b"some content").await;
     let neighbour = accept(&spool, 1, b"other content").await;
-    let segment = spool
-        .shared()
-        .index()
-        .segments()
-        .values()
-        .next()
-        .unwrap()
-        .segment
-        .path
-        .clone();
+    let segment = segment_of(&spool);
     disk.corrupt(&segment, |bytes| {
         let at = bytes.windows(4).position(|w| w == b"some").unwrap();
         bytes[at] = b'S';
@@ -216,4 +189,112 @@ async fn of_a_content_file_is_quarantined_and_counted_once() {
     assert_eq!(kept, disk.content(&path));
     spool.quarantine(spool.next_id()).await;
     assert_eq!(spool.status().damaged_records, 1);
+}
+
+#[tokio::test]
+async fn of_an_outcome_leaves_the_message_in_an_older_state() {
+    let disk = Disk::new();
+    let (spool, _) = boot(&disk);
+    let id = accept(&spool, 2, b"some content").await;
+    spool
+        .settle(outcome(id, 0, State::Deferred, 3))
+        .await
+        .unwrap();
+    spool
+        .settle(outcome(id, 1, State::Deferred, 5))
+        .await
+        .unwrap();
+    disk.corrupt(&segment_of(&spool), |bytes| {
+        let at = bytes.iter().rposition(|&b| b != 0).unwrap();
+        bytes[at] ^= 1;
+    });
+    for _ in 0..2 {
+        let message = spool.read(id).await.unwrap().message;
+        assert_eq!(message.recipients[0].progress.attempts, 3);
+        assert_eq!(message.recipients[1].progress.attempts, 0);
+        assert_eq!(spool.status().damaged_records, 1);
+    }
+    let files: Arc<dyn Files> = Arc::new(disk.clone());
+    assert_eq!(files.list(Path::new("/spool/quarantine")).unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn of_a_content_file_keeps_the_envelope_and_counts_once() {
+    for missing in [true, false] {
+        let disk = Disk::new();
+        let (spool, _) = boot(&disk);
+        let id = accept(&spool, 1, &vec![b'x'; INLINE_CONTENT + 1]).await;
+        let path = PathBuf::from(format!("/spool/content/{id}"));
+        if missing {
+            disk.remove(&path).unwrap();
+        } else {
+            disk.corrupt(&path, |bytes| bytes.truncate(100));
+        }
+        for _ in 0..2 {
+            let Err(ReadError::Damaged(kept)) = spool.read(id).await else {
+                panic!("damage must be seen");
+            };
+            let kept = disk.content(&kept).unwrap();
+            assert!(kept.windows(14).any(|w| w == b"r0@example.com"));
+            assert_eq!(spool.status().damaged_records, 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn at_the_end_of_a_segment_before_the_last_is_seen() {
+    let disk = Disk::new();
+    let (spool, _) = boot(&disk);
+    let first = segment_of(&spool);
+    let mut in_file = Vec::new();
+    while spool.shared().index().segments().len() < 2 {
+        let id = accept(&spool, 1, &vec![b'x'; INLINE_CONTENT + 1]).await;
+        in_file.push(id);
+    }
+    let after = in_file.pop().unwrap();
+    let last = in_file.pop().unwrap();
+    spool.rest();
+    let disk = crash(spool, &disk, Crash::Kill);
+    disk.corrupt(&first, |bytes| {
+        // No footer, and the last record broken in its queue id.
+        let end = bytes.len() - 1;
+        bytes[end] ^= 1;
+        let footer = bytes.windows(8).position(|w| w == b"PHFOOTER").unwrap();
+        bytes[footer] ^= 1;
+        let id = last.to_bytes();
+        let at = bytes.windows(16).position(|w| w == id).unwrap();
+        bytes[at] ^= 1;
+    });
+    let (found, damaged) = recover(&disk);
+    assert!(found.contains_key(&after) && !found.contains_key(&last));
+    assert_eq!(damaged, 1);
+    let kept = PathBuf::from(format!("/spool/quarantine/{last}"));
+    assert_eq!(disk.content(&kept).unwrap().len(), INLINE_CONTENT + 1);
+}
+
+#[tokio::test]
+async fn stays_where_it_is_while_there_is_no_room_for_a_copy() {
+    let disk = Disk::new();
+    let (spool, _) = boot(&disk);
+    let segment = segment_of(&spool);
+    accept(&spool, 1, b"some content").await;
+    accept(&spool, 1, b"other content").await;
+    spool.rest();
+    let disk = crash(spool, &disk, Crash::Kill);
+    disk.corrupt(&segment, |bytes| {
+        let at = bytes.windows(4).position(|w| w == b"some").unwrap();
+        bytes[at] = b'S';
+    });
+    // Enough for a start, and not for a copy.
+    disk.set_capacity(disk.used() + 100);
+    let (found, damaged) = recover(&disk);
+    assert_eq!((found.len(), damaged), (1, 1));
+    let files: Arc<dyn Files> = Arc::new(disk.clone());
+    let quarantined = || files.list(Path::new("/spool/quarantine")).unwrap();
+    assert!(quarantined().is_empty());
+    let bytes = disk.content(&segment).unwrap();
+    assert!(bytes.windows(12).any(|w| w == b"Some content"));
+    disk.set_capacity(1 << 30);
+    let (found, _) = recover(&disk);
+    assert_eq!((found.len(), quarantined().len()), (1, 1));
 }

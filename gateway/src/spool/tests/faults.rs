@@ -243,3 +243,43 @@ async fn uploads_share_one_budget_and_do_not_wait_for_each_other_for_ever() {
         assert_eq!(upload.finish().await.unwrap().len(), half.len() as u64);
     }
 }
+
+#[tokio::test]
+async fn a_panic_of_either_thread_fails_the_spool() {
+    for thread in ["spool-writer", "spool-upkeep"] {
+        let disk = Disk::new();
+        let (spool, _) = boot(&disk);
+        spool.rest();
+        disk.panic_in(thread);
+        // The upkeep works when a segment is full.
+        let mut accepted = 0;
+        while try_accept(&spool, 10_000).await.is_ok() {
+            accepted += 1;
+            assert!(accepted < 1000, "{thread} never panicked");
+        }
+        let failure = tokio::time::timeout(std::time::Duration::from_secs(30), spool.failed());
+        let failure = failure.await.unwrap();
+        assert!(
+            failure.to_string().contains("a thread panicked"),
+            "{failure}"
+        );
+        assert_eq!(spool.status().state, SpoolState::Failed);
+    }
+}
+
+#[tokio::test]
+async fn without_descriptors_large_content_is_refused_and_nothing_fails() {
+    let disk = Disk::new();
+    let (spool, _) = boot(&disk);
+    spool.rest();
+    disk.fail(Failing::Opens);
+    let refused = try_accept(&spool, INLINE_CONTENT + 1).await;
+    assert_eq!(refused, Err(StoreError::Full));
+    // Nor does the log fail that cannot make its next segment.
+    while try_accept(&spool, 10_000).await.is_ok() {}
+    spool.rest();
+    disk.fail(Failing::Nothing);
+    spool.rest_until(|| !matches!(spool.status().state, SpoolState::Full));
+    try_accept(&spool, INLINE_CONTENT + 1).await.unwrap();
+    assert_eq!(spool.status().state, SpoolState::Ready);
+}
