@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod opens_spools_of_every_format;
 mod the_demonstration_relays;
 mod what_is_rendered_is_accepted;
 
