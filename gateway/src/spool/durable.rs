@@ -132,6 +132,7 @@ impl Files for SystemFiles {
         fs::remove_file(path)
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is its home")]
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         fs::File::open(path)?.sync_all()
     }
@@ -202,6 +203,7 @@ impl OpenFile for fs::File {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is its home")]
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
     }

@@ -117,6 +117,10 @@ impl Folder {
     }
 
     /// The content in a file beside its later place, on disk: a key must not be lost after something was derived.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the operator's one home of durable files"
+    )]
     fn temporary(&self, path: &Path, content: &[u8]) -> Result<NamedTempFile, FolderError> {
         let parent = path.parent().unwrap_or(&self.root);
         make(parent)?;

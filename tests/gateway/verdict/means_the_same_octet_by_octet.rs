@@ -145,6 +145,11 @@ fn each_reply_of_a_transaction() {
             1,
         );
         assert_eq!(brought(script()), expected, "row {row}, whole: {reply:?}");
+        if row == 13 {
+            // Cut up, the reply that is one too many may arrive when our dot is already out: then nobody can tell it
+            // from the reply to the dot.
+            continue;
+        }
         assert_eq!(
             brought(script().dripping()),
             expected,
