@@ -41,9 +41,36 @@ pub fn main(cli: Cli) -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            // `{:#}` prints the chain of causes once.
-            eprintln!("posthouse-gateway: {error:#}");
+            eprintln!("posthouse-gateway: {}", chain(&error));
             ExitCode::from(1)
         }
+    }
+}
+
+/// An error and its causes in one line, each said once: many of ours quote their cause already.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_is_said_once() {
+        let cause = || std::io::Error::other("no room");
+        let quoting = anyhow::Error::new(crate::spool::OpenError::Io {
+            path: "/spool".into(),
+            source: cause(),
+        });
+        assert_eq!(chain(&quoting), "cannot use /spool: no room");
+        let plain = anyhow::Error::new(cause()).context("cannot read x");
+        assert_eq!(chain(&plain), "cannot read x: no room");
     }
 }
