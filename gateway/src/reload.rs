@@ -133,7 +133,7 @@ impl Reload {
 
     fn read_again(&mut self) {
         match self.folder.read(Some(&self.reading)) {
-            Ok(reading) if reading.fingerprint == self.reading.fingerprint => {
+            Ok(reading) if reading.says_the_same_as(&self.reading) => {
                 self.tell(Source::Mounted, reading.missing, Vec::new());
             }
             Ok(reading) => {

@@ -42,13 +42,9 @@ impl Snapshot {
         std::str::from_utf8(self.file(path)?).ok().map(str::trim)
     }
 
-    /// The files of the document that could not be read.
-    pub fn missing(&self) -> Vec<&str> {
-        self.document
-            .files()
-            .into_iter()
-            .filter(|path| !self.files.contains_key(*path))
-            .collect()
+    /// Whether every file has the content it has in another snapshot.
+    pub fn has_files_of(&self, other: &Self) -> bool {
+        self.files == other.files
     }
 }
 

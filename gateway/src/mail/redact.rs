@@ -3,8 +3,6 @@
 //! Local parts are personal data: by default a log shows only the domain, beside a keyed digest of the whole address
 //! by which one recipient can be traced through all logs and queues of one relay, by those who have its key.
 
-use std::fmt::Write;
-
 use arc_swap::ArcSwapOption;
 use posthouse_config::credential::Key;
 use posthouse_smtp::Mailbox;
@@ -55,11 +53,7 @@ impl Redactor {
     pub fn digest(&self, address: &str) -> Option<String> {
         let key = self.key.load();
         let digest = key.as_ref()?.log_digest(address);
-        Some(digest.iter().fold(String::new(), |mut hex, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        }))
+        Some(format!("{:016x}", u64::from_be_bytes(digest)))
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::digest::{self, SHA256};
 use posthouse_config::{
     Document, Senders, Snapshot,
     document::{self, DocumentError, Problem},
@@ -78,8 +78,15 @@ pub struct Reading {
     pub digest: String,
     /// Files the document names that are not there now; they may still have a value from before.
     pub missing: Vec<String>,
-    /// Equal if and only if nothing changed.
-    pub fingerprint: [u8; 32],
+}
+
+impl Reading {
+    /// Whether nothing changed between two readings: not a word of the documents, not an octet of a file.
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        self.document_text == other.document_text
+            && self.senders_text == other.senders_text
+            && self.snapshot.has_files_of(&other.snapshot)
+    }
 }
 
 /// The folder of a document.
@@ -178,8 +185,7 @@ impl Folder {
                 files.insert(path.to_owned(), Arc::clone(old));
             }
         }
-        let fingerprint = fingerprint(&document_text, senders_text.as_deref(), &files);
-        let digest = hex(&sha256([document_text.as_bytes()]));
+        let digest = hex(digest::digest(&SHA256, document_text.as_bytes()).as_ref());
         let snapshot = Snapshot::new(Arc::new(document), Arc::new(senders), files);
         Ok(Reading {
             snapshot,
@@ -187,7 +193,6 @@ impl Folder {
             senders_text,
             digest,
             missing,
-            fingerprint,
         })
     }
 
@@ -226,34 +231,6 @@ fn read_text(path: &Path) -> Result<String, ReadError> {
         path: path.to_owned(),
         source,
     })
-}
-
-fn fingerprint(
-    document: &str,
-    senders: Option<&str>,
-    files: &BTreeMap<String, Arc<[u8]>>,
-) -> [u8; 32] {
-    let mut parts: Vec<&[u8]> = vec![document.as_bytes(), senders.unwrap_or_default().as_bytes()];
-    for (path, content) in files {
-        parts.push(path.as_bytes());
-        parts.push(content);
-    }
-    sha256(parts)
-}
-
-/// SHA-256 over parts, each preceded by its length so that no two lists of parts look alike.
-fn sha256<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
-    let mut context = Context::new(&SHA256);
-    let mut parts = parts.into_iter().peekable();
-    while let Some(part) = parts.next() {
-        if parts.peek().is_some() {
-            context.update(&(part.len() as u64).to_be_bytes());
-        }
-        context.update(part);
-    }
-    let mut out = [0; 32];
-    out.copy_from_slice(context.finish().as_ref());
-    out
 }
 
 fn hex(bytes: &[u8]) -> String {
