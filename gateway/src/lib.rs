@@ -4,10 +4,9 @@
 //! [`inbound`] takes it · [`spool`] keeps it · [`route`] says where it may go · [`queue`] decides when it is attempted ·
 //! [`outbound`] hands it to an upstream · [`dsn`] reports what failed.
 //! Beside them: [`mail`] the plain vocabulary · [`clock`], [`shutdown`], [`metrics`] what everything is given ·
-//! [`reload`] documents and secrets · [`admin`], [`status`], [`control`], [`telemetry`] how it is seen and steered ·
+//! [`reload`] documents and secrets · [`status`], [`control`] how it is seen and steered ·
 //! [`command`] the command line. Here they are joined, and nothing else is done.
 
-pub mod admin;
 pub mod clock;
 pub mod command;
 pub mod control;
@@ -23,10 +22,10 @@ pub mod shutdown;
 pub mod spool;
 pub mod status;
 mod stop;
-pub mod telemetry;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
+use posthouse_admin::admin;
 use posthouse_config::Snapshot;
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -139,7 +138,6 @@ pub async fn run(
         tasks.spawn(admin::serve(
             listener,
             Arc::clone(&board) as Arc<dyn admin::Shown>,
-            shutdown.clone(),
         ));
     }
     let sockets = bind_listeners(&reload.snapshot().borrow())?;

@@ -8,6 +8,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use posthouse_admin::admin::{Answer, Shown};
 use posthouse_config::{
     Snapshot, Status,
     document::{self},
@@ -16,7 +17,6 @@ use posthouse_config::{
 use tokio::sync::watch;
 
 use crate::{
-    admin::{Answer, Shown},
     inbound::Inbound,
     metrics::Metrics,
     queue::{QueueHandle, deliver::Upstreams},
@@ -208,7 +208,9 @@ impl Shown for Board {
         })
     }
 
-    fn status(&self) -> Answer<'_, String> {
-        Box::pin(async { serde_json::to_string(&self.assemble().await).unwrap_or_default() })
+    fn status(&self) -> Option<Answer<'_, String>> {
+        Some(Box::pin(async {
+            serde_json::to_string(&self.assemble().await).unwrap_or_default()
+        }))
     }
 }

@@ -5,6 +5,9 @@
 
 pub mod build;
 pub mod dereference;
+pub mod facts;
+pub mod keys;
+pub mod plan;
 pub mod validate;
 
 pub use validate::{Audience, ValidRelay, validate};

@@ -22,17 +22,28 @@ use std::{
 use source::Source;
 
 /// Package folder → packages of ours it may import, its own library included for its executables.
-const PACKAGES: [(&str, &[&str]); 6] = [
+const PACKAGES: [(&str, &[&str]); 7] = [
+    ("gateway/admin/src", &["posthouse_admin"]),
     ("gateway/smtp/src", &["posthouse_smtp"]),
     ("gateway/config/src", &["posthouse_config"]),
     ("operator/api/src", &["posthouse_api"]),
     (
         "gateway/src",
-        &["posthouse_gateway", "posthouse_smtp", "posthouse_config"],
+        &[
+            "posthouse_gateway",
+            "posthouse_smtp",
+            "posthouse_config",
+            "posthouse_admin",
+        ],
     ),
     (
         "operator/src",
-        &["posthouse_operator", "posthouse_api", "posthouse_config"],
+        &[
+            "posthouse_operator",
+            "posthouse_api",
+            "posthouse_config",
+            "posthouse_admin",
+        ],
     ),
     (
         "tests",
@@ -58,7 +69,7 @@ const SHARED: [&str; 6] = [
 ];
 
 /// Module of the gateway → what it may import beside [`SHARED`]. A path with two parts allows that part alone.
-const MODULES: [(&str, &[&str]); 12] = [
+const MODULES: [(&str, &[&str]); 11] = [
     ("shutdown", &[]),
     ("clock", &["mail::Timestamp"]),
     ("metrics", &["posthouse_config"]),
@@ -114,13 +125,10 @@ const MODULES: [(&str, &[&str]); 12] = [
         ],
     ),
     ("stop", &["posthouse_config", "clock", "shutdown"]),
-    ("telemetry", &[]),
 ];
 
 /// Modules of the gateway that may import anything and that only these, `lib.rs` and `main.rs` may import.
-const OUTERMOST: [&str; 7] = [
-    "admin", "control", "status", "reload", "command", "lib", "main",
-];
+const OUTERMOST: [&str; 6] = ["control", "status", "reload", "command", "lib", "main"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

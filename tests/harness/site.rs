@@ -182,6 +182,7 @@ impl Site {
             namespace: "shop".to_owned(),
             uid: UID.to_owned(),
             rotations: vec![1],
+            service_accounts: Vec::new(),
             from: vec![domain.parse().unwrap()],
             class: senders::Class::default(),
             limits: senders::SenderLimits::default(),
@@ -270,7 +271,9 @@ fn document() -> Document {
                 rotation: 1,
                 path: "keys/relay-1".to_owned(),
             }],
+            link: None,
         },
+        tokens: None,
         listeners: vec![listener("plain", Protocol::Smtp, TlsPolicy::Disabled)],
         anonymous: Some(Anonymous {
             networks: vec!["127.0.0.0/8".parse().unwrap()],

@@ -8,6 +8,7 @@
 pub mod listener;
 pub mod policy;
 pub mod route;
+pub mod tokens;
 pub mod upstream;
 
 use std::fmt;
@@ -19,6 +20,7 @@ pub use listener::{
 };
 pub use policy::{Keys, Limits, RelayKey, ReportTo, Reports, Retry, SpoolSettings, Stop, Trace};
 pub use route::{Route, Target};
+pub use tokens::{Issuer, Tokens};
 pub use upstream::{
     Auth, Capture, SmtpTransport, Transport, Upstream, UpstreamLimits, UpstreamTls, UpstreamTlsMode,
 };
@@ -64,6 +66,9 @@ pub struct Document {
     /// The relay keys from which senders' passwords are derived.
     #[serde(default)]
     pub keys: Keys,
+    /// Whose ServiceAccount tokens are believed; absent is nobody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Tokens>,
     /// 1–8 listeners.
     pub listeners: Vec<Listener>,
     /// Who may send without authenticating, on `Smtp` listeners; absent is nobody.
@@ -227,6 +232,7 @@ impl Document {
     /// Every file the document names, as paths relative to its folder.
     pub fn files(&self) -> Vec<&str> {
         let keys = self.keys.relay.iter().map(|key| key.path.as_str());
+        let keys = keys.chain(self.keys.link.as_deref());
         let listeners = self.listeners.iter().flat_map(Listener::files);
         let upstreams = self.upstreams.iter().flat_map(Upstream::files);
         keys.chain(listeners).chain(upstreams).collect()

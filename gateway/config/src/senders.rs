@@ -53,6 +53,9 @@ pub struct Sender {
     /// The rotations whose passwords are accepted now; empty is no password at all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rotations: Vec<u64>,
+    /// ServiceAccounts of its namespace whose tokens are accepted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub service_accounts: Vec<SenderAccount>,
     /// What it may send as, in the envelope and in `From:`. Already cut down to what its grant allows.
     pub from: Vec<AddressPattern>,
     /// Its share of the queue's attention.
@@ -67,6 +70,16 @@ pub struct Sender {
     /// To whom reports about its mail go; absent is the relay's choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reports: Option<ReportTo>,
+}
+
+/// A ServiceAccount: a namesake that somebody makes later has another uid.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SenderAccount {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
 }
 
 /// A sender's share of the queue's attention.

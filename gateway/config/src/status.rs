@@ -43,6 +43,10 @@ pub struct Status {
     pub upstreams: Vec<UpstreamStatus>,
     /// Senders with failed mail in the last 24 h, at most 500.
     pub failures: Vec<FailureStatus>,
+    /// Senders whose mail waits, at most 500, those with held mail first.
+    pub waiting: Vec<WaitingStatus>,
+    /// Key ids of tokens that no known key has, since the keys last changed; at most 8.
+    pub unknown_key_ids: Vec<String>,
 }
 
 /// The document a gateway goes by.
@@ -130,6 +134,8 @@ pub struct QueueStatus {
     pub oldest_message_time: Option<String>,
     /// Why messages are held.
     pub held_reasons: Vec<HeldReason>,
+    /// The machine's clock stepped, and expiry waits until it is believed again.
+    pub clock_stepped: bool,
 }
 
 /// One cause for which messages are held.
@@ -209,4 +215,16 @@ pub struct FailureStatus {
     pub count: u64,
     /// When the last one did.
     pub last_time: String,
+}
+
+/// One sender's mail that waits.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WaitingStatus {
+    /// `name.namespace`, `anonymous` or `posthouse`.
+    pub sender: String,
+    /// Messages not yet settled.
+    pub messages: u64,
+    /// Of these, held.
+    pub held: u64,
 }

@@ -6,6 +6,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use clap::Args;
+use posthouse_admin::telemetry::{self, LogFormat, LogLevel};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -18,7 +19,6 @@ use crate::{
     clock::SystemClock,
     mail::{Redactor, redact::AddressStyle},
     reload::{Folder, ListenOverride},
-    telemetry::{self, LogFormat, LogLevel},
 };
 
 /// Flags of `run`.
@@ -52,14 +52,8 @@ pub struct RunArguments {
 
 /// Runs the gateway until it is stopped.
 pub fn main(arguments: RunArguments) -> anyhow::Result<ExitCode> {
-    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let default_format = if terminal {
-        LogFormat::Text
-    } else {
-        LogFormat::Json
-    };
     telemetry::start(
-        arguments.log_format.unwrap_or(default_format),
+        LogFormat::or_fitting(arguments.log_format),
         arguments.log_level,
     );
     if let Err(error) = raise_file_limit() {

@@ -15,9 +15,10 @@ use crate::{
     mail_relay::{build::Place, validate::CertificateSource},
     mail_sender::{
         Admitted,
-        build::{SECRET_TYPE, Server, binding},
+        build::{Server, binding},
     },
     names,
+    secret::SecretType,
 };
 
 /// The file with all bindings as objects.
@@ -101,7 +102,7 @@ fn secret(admitted: &Admitted, keys: &BTreeMap<&str, String>) -> Value {
             "labels": sender.secret_template.labels,
             "annotations": sender.secret_template.annotations,
         },
-        "type": SECRET_TYPE,
+        "type": SecretType::Binding.as_str(),
         "stringData": keys,
     })
 }

@@ -13,9 +13,6 @@ use posthouse_config::{
 
 use super::Admitted;
 
-/// The type of a sender's Secret.
-pub const SECRET_TYPE: &str = "servicebinding.io/smtp";
-
 /// What a binding says about who provides it.
 const PROVIDER: &str = "posthouse";
 
@@ -27,6 +24,7 @@ pub fn sender(admitted: &Admitted) -> Sender {
         namespace: sender.namespace.clone(),
         uid: sender.uid.clone(),
         rotations: vec![sender.rotation],
+        service_accounts: Vec::new(),
         from: admitted.from.clone(),
         class: sender.class,
         limits: sender.limits.clone(),

@@ -11,6 +11,10 @@ pub struct Keys {
     /// The relay keys that count now: the current one first, then the previous one for as long as it is accepted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub relay: Vec<RelayKey>,
+    /// The file with the seed of the link key pair, by which the operator and this relay's gateways know each other.
+    /// Absent where nobody asks: on a laptop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
 }
 
 /// One relay key file of 32 octets.
@@ -27,6 +31,9 @@ impl Keys {
     pub(super) fn check(&self, check: &mut Check) {
         for (i, key) in self.relay.iter().enumerate() {
             check.relative(&format!("keys.relay[{i}].path"), &key.path);
+        }
+        if let Some(path) = &self.link {
+            check.relative("keys.link", path);
         }
     }
 }

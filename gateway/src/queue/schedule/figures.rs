@@ -56,6 +56,7 @@ impl Figures {
             bytes: self.bytes,
             oldest_message_time: self.oldest.map(|time| time.to_string()),
             held_reasons: self.held_reasons.clone(),
+            clock_stepped: self.clock_jumped,
         }
     }
 

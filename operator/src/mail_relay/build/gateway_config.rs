@@ -36,7 +36,9 @@ pub fn gateway_config(relay: &ValidRelay, place: &Place, number: u64) -> Documen
                 rotation,
                 path: place.relay_key(rotation),
             }],
+            link: None,
         },
+        tokens: None,
         listeners: relay
             .listeners
             .iter()

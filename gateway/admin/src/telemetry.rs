@@ -1,7 +1,7 @@
 //! Logging: one line per event on standard error, JSON in a pod and readable text on a terminal.
 //!
-//! The only place that sets up a subscriber. What is logged is decided where it happens; addresses are shown through
-//! [`crate::mail::Redactor`], and nothing from outside is ever part of the format.
+//! The only place that sets up a subscriber. What is logged is decided where it happens, and nothing from outside is ever
+//! part of the format.
 
 use clap::ValueEnum;
 use tracing::level_filters::LevelFilter;
@@ -23,7 +23,7 @@ pub enum LogLevel {
     Error,
     /// Also what may need one.
     Warn,
-    /// Also one line per message and per recipient's outcome.
+    /// Also what happens: a line per message and recipient's outcome, a line per change of state.
     Info,
     /// Also each session and connection.
     Debug,
@@ -37,6 +37,19 @@ impl From<LogLevel> for LevelFilter {
             LogLevel::Info => Self::INFO,
             LogLevel::Debug => Self::DEBUG,
         }
+    }
+}
+
+impl LogFormat {
+    /// What was asked for; else text on a terminal and JSON where a program reads.
+    pub fn or_fitting(asked: Option<Self>) -> Self {
+        asked.unwrap_or_else(|| {
+            if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+                Self::Text
+            } else {
+                Self::Json
+            }
+        })
     }
 }
 

@@ -1,7 +1,6 @@
-//! The admin port: `/livez`, `/readyz`, `/metrics`, `/status`. Plain HTTP, read-only.
+//! The admin port: `/livez`, `/readyz`, `/metrics` and, where there is one, `/status`. Plain HTTP, read-only.
 //!
-//! Opened before recovery, so that a long start is seen as a start and not as a death. What changes things is not
-//! here: that is the control socket.
+//! Knows nothing of what it shows. It ends, with every connection, when its future is dropped.
 
 use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -12,10 +11,13 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 use tracing::{debug, warn};
 
-use crate::shutdown::{Shutdown, Stage};
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// How long a client may take to send its request: more is an idle connection that only costs a descriptor.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,30 +34,32 @@ pub trait Shown: Send + Sync + 'static {
     fn ready(&self) -> Result<(), String>;
     /// All metrics and their content type.
     fn metrics(&self) -> Answer<'_, (String, &'static str)>;
-    /// The status as JSON.
-    fn status(&self) -> Answer<'_, String>;
+    /// The status as JSON; `None` where there is none.
+    fn status(&self) -> Option<Answer<'_, String>> {
+        None
+    }
 }
 
-/// Serves until the gateway aborts: probes and the operator want answers while it stops, too.
-pub async fn serve(listener: TcpListener, shown: Arc<dyn Shown>, mut shutdown: Shutdown) {
+/// Serves until it is dropped: probes and the operator want answers to the very end.
+pub async fn serve(listener: TcpListener, shown: Arc<dyn Shown>) {
+    let mut connections = JoinSet::new();
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shutdown.reached(Stage::Aborting) => return,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                tokio::spawn(connection(stream, Arc::clone(&shown), shutdown.clone()));
-            }
-            Err(error) => {
-                warn!(%error, "admin: accept failed");
-                tokio::time::sleep(AFTER_ERROR).await;
-            }
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, Arc::clone(&shown)));
+                }
+                Err(error) => {
+                    warn!(%error, "admin: accept failed");
+                    tokio::time::sleep(AFTER_ERROR).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
         }
     }
 }
 
-async fn connection(stream: TcpStream, shown: Arc<dyn Shown>, mut shutdown: Shutdown) {
+async fn connection(stream: TcpStream, shown: Arc<dyn Shown>) {
     let service = service_fn(move |request| {
         let shown = Arc::clone(&shown);
         async move { Ok::<_, Infallible>(answer(&request, shown.as_ref()).await) }
@@ -64,18 +68,12 @@ async fn connection(stream: TcpStream, shown: Arc<dyn Shown>, mut shutdown: Shut
     server
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT);
-    tokio::select! {
-        result = server.serve_connection(TokioIo::new(stream), service) => {
-            if let Err(error) = result {
-                debug!(%error, "admin: connection failed");
-            }
-        }
-        () = shutdown.reached(Stage::Aborting) => {}
+    if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
+        debug!(%error, "admin: connection failed");
     }
 }
 
 async fn answer(request: &Request<Incoming>, shown: &dyn Shown) -> Response<Full<Bytes>> {
-    const TEXT: &str = "text/plain; charset=utf-8";
     match (request.method().as_str(), request.uri().path()) {
         ("GET" | "HEAD", "/livez") => response(StatusCode::OK, TEXT, "ok\n".into()),
         ("GET" | "HEAD", "/readyz") => match shown.ready() {
@@ -86,20 +84,25 @@ async fn answer(request: &Request<Incoming>, shown: &dyn Shown) -> Response<Full
             let (text, kind) = shown.metrics().await;
             response(StatusCode::OK, kind, text)
         }
-        ("GET" | "HEAD", "/status") => {
-            response(StatusCode::OK, "application/json", shown.status().await)
-        }
-        ("GET" | "HEAD", _) => response(
-            StatusCode::NOT_FOUND,
-            TEXT,
-            "there are /livez, /readyz, /metrics and /status\n".into(),
-        ),
+        ("GET" | "HEAD", "/status") => match shown.status() {
+            Some(status) => response(StatusCode::OK, "application/json", status.await),
+            None => not_found(),
+        },
+        ("GET" | "HEAD", _) => not_found(),
         _ => response(
             StatusCode::METHOD_NOT_ALLOWED,
             TEXT,
             "this port is read-only\n".into(),
         ),
     }
+}
+
+fn not_found() -> Response<Full<Bytes>> {
+    response(
+        StatusCode::NOT_FOUND,
+        TEXT,
+        "there are /livez, /readyz and /metrics here, and /status unless it has a port of its own\n".into(),
+    )
 }
 
 fn response(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
@@ -128,8 +131,8 @@ mod tests {
                 "text/plain; version=0.0.4",
             )))
         }
-        fn status(&self) -> Answer<'_, String> {
-            Box::pin(std::future::ready("{}".into()))
+        fn status(&self) -> Option<Answer<'_, String>> {
+            Some(Box::pin(std::future::ready("{}".into())))
         }
     }
 
@@ -150,8 +153,7 @@ mod tests {
     async fn answers_probes_and_refuses_changes() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (stage, shutdown) = Shutdown::channel();
-        let server = tokio::spawn(serve(listener, Arc::new(Fixed), shutdown));
+        let server = tokio::spawn(serve(listener, Arc::new(Fixed)));
         for (request, expected) in [
             ("GET /livez", "HTTP/1.1 200"),
             ("GET /readyz", "HTTP/1.1 503"),
@@ -164,7 +166,7 @@ mod tests {
             assert!(answer.starts_with(expected), "{request}: {answer}");
         }
         assert!(ask(address, "GET /readyz").await.ends_with("recovering\n"));
-        stage.send_replace(Stage::Aborting);
-        server.await.unwrap();
+        server.abort();
+        assert!(server.await.unwrap_err().is_cancelled());
     }
 }
