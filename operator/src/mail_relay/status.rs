@@ -217,3 +217,6 @@ fn senders(observed: &Observed) -> Option<i32> {
 fn count(number: usize) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

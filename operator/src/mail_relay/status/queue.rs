@@ -111,9 +111,9 @@ fn held(status: &Status) -> Option<String> {
     }
     let texts: Vec<_> = counts
         .into_iter()
-        .map(|(reason, count)| format!("{count} messages are held: {reason}"))
+        .map(|(reason, count)| format!("{reason} {count}"))
         .collect();
-    (!texts.is_empty()).then(|| texts.join(", "))
+    (!texts.is_empty()).then(|| format!("messages are held: {}", texts.join(", ")))
 }
 
 fn is_of_upstream(reason: reason::Reason) -> bool {
