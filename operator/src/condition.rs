@@ -10,6 +10,27 @@ use std::fmt;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+/// Whether the object can be honoured.
+pub const ACCEPTED: &str = "Accepted";
+
+/// Whether everything it refers to is there.
+pub const RESOLVED_REFS: &str = "ResolvedRefs";
+
+/// Whether what it says is in effect.
+pub const PROGRAMMED: &str = "Programmed";
+
+/// Whether it can be used; what deploy tools wait for.
+pub const READY: &str = "Ready";
+
+/// Whether every upstream takes mail.
+pub const UPSTREAMS_HEALTHY: &str = "UpstreamsHealthy";
+
+/// Whether mail that was taken moves on.
+pub const QUEUE_HEALTHY: &str = "QueueHealthy";
+
+/// Whether nothing goes on without a person (kstatus).
+pub const STALLED: &str = "Stalled";
+
 /// The most octets of a message (`metav1.Condition`: `maxLength` 32,768).
 const MESSAGE_OCTETS: usize = 32_768;
 
