@@ -6,5 +6,5 @@
 pub mod gateway_config;
 pub mod place;
 
-pub use gateway_config::{gateway_config, senders, text};
+pub use gateway_config::{Terms, gateway_config, senders, text};
 pub use place::Place;
