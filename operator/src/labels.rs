@@ -35,6 +35,27 @@ pub const SKIP_DRAIN: &str = "posthouse.dev/skip-drain";
 /// On the ConfigMap with the document: since when the current `clients.keyRotation` is in it.
 pub const KEY_ROTATION_TIME: &str = "posthouse.dev/key-rotation-time";
 
+/// On the Service without an address, so that a ServiceMonitor can tell it from the other one.
+pub const HEADLESS: &str = "posthouse.dev/headless";
+
+/// On pods: a digest of the ServiceAccount's annotations, which count when a pod is made.
+pub const SERVICE_ACCOUNT_DIGEST: &str = "posthouse.dev/service-account-digest";
+
+/// Linkerd's annotation for ports in which it must not look for a protocol.
+pub const OPAQUE_PORTS: &str = "config.linkerd.io/opaque-ports";
+
+/// Velero's label for objects it leaves out.
+pub const NO_BACKUP: &str = "velero.io/exclude-from-backup";
+
+/// Velero's annotation for volumes of a pod whose files it leaves out.
+pub const NO_VOLUME_BACKUP: &str = "backup.velero.io/backup-volumes-excludes";
+
+/// kubectl's annotation for the container that `exec` and `logs` mean, beside the sidecars of a mesh.
+pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
+/// The labels of every child of a relay.
+pub const CHILD: [&str; 4] = [APP_NAME, MANAGED_BY, RELAY, OWNER];
+
 /// On a MailRelay: its children are drained before it goes.
 pub const FINALIZER: &str = "posthouse.dev/drain";
 

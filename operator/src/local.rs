@@ -24,7 +24,7 @@ use crate::{
     input::Input,
     mail_relay::{
         ValidRelay,
-        build::{self, Place, place},
+        build::{self, Place, Terms, place},
         dereference::ObjectKind,
         validate::{CertificateSource, ValidTransport},
     },
@@ -124,7 +124,8 @@ pub enum LocalError {
 pub fn write(request: &Request<'_>, directory: &Path) -> Result<Written, LocalError> {
     let folder = Folder::open(directory)?;
     let place = Place::Local(request.addresses.clone());
-    let mut document = build::gateway_config(request.relay, &place, 1);
+    let mut document =
+        build::gateway_config(request.relay, &place, &Terms::alone(request.relay, 1));
     refuse_problems(&document)?;
     let relay_key = keys::relay_key(&folder, request.relay, &place)?;
     let authority = issued(&folder, request)?;

@@ -1,44 +1,63 @@
 //! The gateway's document and its senders file.
 //!
-//! Numbers are the caller's: whoever writes a document knows the one before it. Secret values never come here, only
-//! where their files will be.
+//! What a MailRelay does not say is the caller's: whoever writes a document knows the one before it, which gateways
+//! drain and which keys count. Secret values never come here, only where their files will be.
 
 use posthouse_config::{
     Document, Senders,
     document::{
-        Capture, FORMAT, Keys, Listener, Relay, RelayKey, SmtpTransport, SpoolSettings, Transport,
-        Upstream, UpstreamTls,
+        Capture, FORMAT, Issuer, Keys, Listener, Relay, RelayKey, SmtpTransport, SpoolSettings,
+        Tokens, Transport, Upstream, UpstreamTls, tokens,
     },
     senders::Sender,
     yaml::{self, YamlError},
 };
+use serde::Serialize;
 
 use super::Place;
 use crate::mail_relay::validate::{ValidListener, ValidRelay, ValidTransport, ValidUpstream};
 
+/// What a document says and its MailRelay does not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Terms<'a> {
+    /// The document's number.
+    pub number: u64,
+    /// A gateway whose ordinal is not below this drains.
+    pub replicas: u32,
+    /// The rotations of the relay key that count, the current one first.
+    pub rotations: Vec<u64>,
+    /// Whose tokens are believed; none is nobody's.
+    pub issuers: &'a [Issuer],
+}
+
+impl Terms<'_> {
+    /// Those of one gateway that nobody watches.
+    pub fn alone(relay: &ValidRelay, number: u64) -> Self {
+        Self {
+            number,
+            replicas: 1,
+            rotations: vec![relay.key_rotation],
+            issuers: &[],
+        }
+    }
+}
+
 /// The document of a relay's gateways at a place.
-pub fn gateway_config(relay: &ValidRelay, place: &Place, number: u64) -> Document {
-    let rotation = relay.key_rotation;
+pub fn gateway_config(relay: &ValidRelay, place: &Place, terms: &Terms<'_>) -> Document {
     Document {
         format: FORMAT,
         needs: Vec::new(),
-        number,
+        number: terms.number,
         generation: relay.generation,
         relay: Relay {
             namespace: relay.namespace.clone(),
             name: relay.name.clone(),
         },
         hostname: relay.hostname.clone(),
-        replicas: place.replicas(relay),
+        replicas: terms.replicas,
         loopback_is_trusted: place.loopback_is_trusted(),
-        keys: Keys {
-            relay: vec![RelayKey {
-                rotation,
-                path: place.relay_key(rotation),
-            }],
-            link: None,
-        },
-        tokens: None,
+        keys: keys(place, &terms.rotations),
+        tokens: tokens(relay, terms.issuers),
         listeners: relay
             .listeners
             .iter()
@@ -60,8 +79,31 @@ pub fn gateway_config(relay: &ValidRelay, place: &Place, number: u64) -> Documen
     }
 }
 
+fn keys(place: &Place, rotations: &[u64]) -> Keys {
+    let key = |&rotation: &u64| RelayKey {
+        rotation,
+        path: place.relay_key(rotation),
+    };
+    Keys {
+        relay: rotations.iter().map(key).collect(),
+        link: place.link_key(),
+    }
+}
+
+fn tokens(relay: &ValidRelay, issuers: &[Issuer]) -> Option<Tokens> {
+    (!issuers.is_empty()).then(|| Tokens {
+        audience: tokens::audience(&relay.namespace, &relay.name),
+        issuers: issuers.to_vec(),
+    })
+}
+
 /// The document as YAML. `format` comes first, so that people and old readers see it before anything else.
 pub fn text(document: &Document) -> Result<String, YamlError> {
+    ordered(document)
+}
+
+/// The same, for a document of which not every member is known.
+pub(super) fn ordered<T: Serialize>(document: &T) -> Result<String, YamlError> {
     let text = yaml::to_string(document)?;
     let (format, rest): (Vec<_>, Vec<_>) = text
         .split_inclusive('\n')

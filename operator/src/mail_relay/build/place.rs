@@ -1,7 +1,7 @@
 //! Where a gateway runs: what differs between a pod and this machine, in one place.
 //!
-//! Addresses, the paths of files, how many gateways there are and how long a stop may take. Everything else in the
-//! document is the same, so that what was tried locally is what runs in the cluster.
+//! Addresses, the paths of files and how long a stop may take. Everything else in the document is the same, so that what
+//! was tried locally is what runs in the cluster.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use posthouse_api::reference::{CaKind, CaRef};
 use posthouse_config::document::{Auth, Stop, listener::Certificate};
 
 use crate::{
-    mail_relay::validate::{CertificateSource, ValidListener, ValidRelay},
+    mail_relay::validate::{CertificateSource, ValidListener},
     names,
 };
 
@@ -25,11 +25,29 @@ pub enum Place {
     Local(BTreeMap<String, SocketAddr>),
 }
 
+/// Where gateways hand mail over to each other, in the pod.
+pub const HAND_OVER_PORT: u16 = 8025;
+
+/// Probes and metrics, plain, in the pod.
+pub const METRICS_PORT: u16 = 8080;
+
+/// What a gateway says of itself, to the operator alone.
+pub const STATUS_PORT: u16 = 8443;
+
+/// The folder of the document in the pod.
+pub const FOLDER: &str = "/etc/posthouse";
+
+/// The spool in the pod: the one place a gateway writes to.
+pub const SPOOL: &str = "/var/spool/posthouse";
+
 /// The chain of certificates the operator's authority issues.
 pub const ISSUED_CERTIFICATE: &str = "tls/issued/tls.crt";
 
 /// Its private key.
 pub const ISSUED_KEY: &str = "tls/issued/tls.key";
+
+/// The certificate of that authority.
+pub const ISSUED_AUTHORITY: &str = "tls/issued/ca.crt";
 
 impl Place {
     /// Where a listener binds.
@@ -42,14 +60,6 @@ impl Place {
                 let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
                 asked.get(&listener.name).copied().unwrap_or(default)
             }
-        }
-    }
-
-    /// How many gateways there are.
-    pub const fn replicas(&self, relay: &ValidRelay) -> u32 {
-        match self {
-            Self::Pod => relay.replicas,
-            Self::Local(_) => 1,
         }
     }
 
@@ -112,6 +122,17 @@ impl Place {
 
     /// The file with the relay key of a rotation.
     pub fn relay_key(&self, rotation: u64) -> String {
-        format!("keys/relay/{rotation}")
+        match self {
+            Self::Pod => names::relay_key_file(rotation),
+            Self::Local(_) => format!("keys/relay/{rotation}"),
+        }
+    }
+
+    /// The file with the link key: nobody watches a gateway on this machine.
+    pub fn link_key(&self) -> Option<String> {
+        match self {
+            Self::Pod => Some(names::LINK_KEY.to_owned()),
+            Self::Local(_) => None,
+        }
     }
 }

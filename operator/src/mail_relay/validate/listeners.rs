@@ -12,6 +12,9 @@ use crate::problem::Findings;
 /// Ports of the pod that are not for listeners: hand-over, metrics, status.
 const RESERVED_PORTS: [(u16, &str); 3] = [(8025, "hand-over"), (8080, "metrics"), (8443, "status")];
 
+/// The folder of certificates of our own authority in the pod, beside one for each listener that has a Secret.
+const ISSUED_FOLDER: &str = "issued";
+
 /// A port below this would need a privilege the pod does not have.
 const FIRST_UNPRIVILEGED: u16 = 1024;
 
@@ -160,6 +163,11 @@ fn tls(path: &str, listener: &Listener, findings: &mut Findings) {
         !(has_secret && is_self_signed),
         &tls_path,
         "must not have both secretRef and selfSigned: true",
+    );
+    findings.require(
+        !(has_secret && listener.name == ISSUED_FOLDER),
+        path,
+        "name must not be \"issued\" with tls.secretRef: certificates of our own authority have their files there",
     );
     findings.require(
         listener.protocol != listener::Protocol::Submissions || policy == TlsPolicy::Required,

@@ -124,6 +124,10 @@ const REFUSED: &[(&str, &str)] = &[
         "spec.routes[0].match.namespaces[0]: must be the name of a namespace",
     ),
     (
+        "{ listeners: [{ name: issued, protocol: Submission, port: 587, tls: { secretRef: { name: cert } } }] }",
+        "spec.listeners[0]: name must not be \"issued\" with tls.secretRef",
+    ),
+    (
         "{ networkPolicy: { from: [10.0.0.0/33] } }",
         "spec.networkPolicy.from[0]: must be a network in CIDR notation",
     ),

@@ -57,10 +57,28 @@ fn places() -> [Place; 2] {
     [Place::Pod, Place::Local(std::collections::BTreeMap::new())]
 }
 
+/// The document as each place gets it: a pod's with what the operator knows besides.
+fn made(relay: &ValidRelay, place: &Place) -> Document {
+    let issuers = [Issuer {
+        issuer: "https://kubernetes.default.svc".to_owned(),
+        keys: vec![json!({ "kty": "EC" })],
+    }];
+    let of_pod = Terms {
+        number: 9,
+        replicas: relay.replicas,
+        rotations: vec![relay.key_rotation, relay.key_rotation.saturating_sub(1)],
+        issuers: &issuers,
+    };
+    match place {
+        Place::Pod => gateway_config(relay, place, &of_pod),
+        Place::Local(_) => gateway_config(relay, place, &Terms::alone(relay, 9)),
+    }
+}
+
 #[test]
 fn the_gateway_takes_every_document_we_can_write() {
     for place in places() {
-        let document = gateway_config(&valid(EVERYTHING, Audience::Cluster), &place, 9);
+        let document = made(&valid(EVERYTHING, Audience::Cluster), &place);
         let text = text(&document).unwrap();
         assert!(text.starts_with("format: 1\n"), "{text}");
         assert_eq!(Document::parse(&text).unwrap(), document, "{place:?}");
@@ -70,9 +88,11 @@ fn the_gateway_takes_every_document_we_can_write() {
 #[test]
 fn a_pod_reads_a_projected_volume_and_a_local_run_a_folder() {
     let relay = valid(EVERYTHING, Audience::Cluster);
-    for (place, files) in places().iter().zip([
-        [
-            "keys/relay/3",
+    let [pod, local] = [
+        vec![
+            "relay-3.key",
+            "relay-2.key",
+            "link.key",
             "tls/submission/tls.crt",
             "tls/submission/tls.key",
             "tls/issued/tls.crt",
@@ -83,7 +103,7 @@ fn a_pod_reads_a_projected_volume_and_a_local_run_a_folder() {
             "upstreams/isp/username",
             "upstreams/isp/password",
         ],
-        [
+        vec![
             "keys/relay/3",
             "secrets/cert/tls.crt",
             "secrets/cert/tls.key",
@@ -95,15 +115,16 @@ fn a_pod_reads_a_projected_volume_and_a_local_run_a_folder() {
             "secrets/isp-account/username",
             "secrets/isp-account/password",
         ],
-    ]) {
-        assert_eq!(gateway_config(&relay, place, 1).files(), files);
+    ];
+    for (place, files) in places().iter().zip([pod, local]) {
+        assert_eq!(made(&relay, place).files(), files);
     }
 }
 
 #[test]
 fn a_pod_and_a_local_run_differ_in_little_else() {
     let relay = valid(EVERYTHING, Audience::Cluster);
-    let [pod, local] = places().map(|place| gateway_config(&relay, &place, 1));
+    let [pod, local] = places().map(|place| made(&relay, &place));
     assert_eq!((pod.replicas, local.replicas), (32, 1));
     assert_eq!(
         (pod.loopback_is_trusted, local.loopback_is_trusted),
@@ -130,6 +151,11 @@ fn a_pod_and_a_local_run_differ_in_little_else() {
             "127.0.0.1:2025"
         ]
     );
+    assert_eq!(
+        pod.tokens.unwrap().audience,
+        "posthouse.dev/mail-system/outbound"
+    );
+    assert_eq!(local.tokens, None);
     assert_eq!(pod.routes, local.routes);
     assert_eq!(
         (pod.generation, pod.hostname.as_str()),
@@ -142,7 +168,7 @@ fn a_password_goes_in_clear_to_this_machine_only_from_this_machine() {
     let text = "{ apiVersion: posthouse.dev/v1alpha1, kind: MailRelay, metadata: { name: a, namespace: b }, spec: { hostname: a.example,
         upstreams: [{ name: a, provider: Custom, endpoint: { host: localhost, port: 25, tls: { mode: None } }, auth: { password: { secretRef: { name: p } } } }] } }";
     let [_, local] = places();
-    let document = gateway_config(&valid(text, Audience::Local), &local, 1);
+    let document = made(&valid(text, Audience::Local), &local);
     assert_eq!(document.problems(), []);
     let Transport::Smtp(smtp) = &document.upstreams[0].transport else {
         panic!("not a server")
@@ -212,7 +238,7 @@ fn no_value_gets_past_us_that_the_gateway_refuses() {
             {
                 let (findings, valid) = validate(&relay, audience);
                 assert_eq!(findings.problems.is_empty(), valid.is_some());
-                let problems = valid.map(|valid| gateway_config(&valid, &place, 1).problems());
+                let problems = valid.map(|valid| made(&valid, &place).problems());
                 taken += usize::from(problems.is_some());
                 assert_eq!(
                     problems.unwrap_or_default(),

@@ -1,0 +1,302 @@
+//! The gateways' pods.
+//!
+//! Every change here restarts each gateway once, so nothing stands here that a gateway reads again by itself: no digest
+//! of the document, no number, no sender. Restricted by the standard of Kubernetes' pod security. No `preStop`, since
+//! the gateway goes on accepting for a moment after SIGTERM; no `startupProbe`, since it answers before it has read its
+//! spool.
+
+use std::collections::BTreeMap;
+
+use aws_lc_rs::digest;
+use k8s_openapi::{
+    api::core::v1::{
+        Affinity, Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
+        ObjectFieldSelector, PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec,
+        PodTemplateSpec, Probe, SeccompProfile, SecurityContext, TopologySpreadConstraint,
+        VolumeMount, WeightedPodAffinityTerm,
+    },
+    apimachinery::pkg::{
+        apis::meta::v1::{LabelSelector, ObjectMeta},
+        util::intstr::IntOrString,
+    },
+};
+use posthouse_admin::telemetry::LogFormat;
+use posthouse_api::mail_relay::workload;
+
+use super::{
+    super::{
+        Request,
+        place::{FOLDER, HAND_OVER_PORT, METRICS_PORT, SPOOL, STATUS_PORT},
+        service,
+    },
+    resources::resources,
+    volume,
+};
+use crate::{labels, names};
+
+/// The container's name.
+pub const CONTAINER: &str = "gateway";
+
+/// The user and group of a gateway: nobody's in particular, as in images without a system.
+const USER: i64 = 65532;
+
+/// From SIGTERM to SIGKILL: the document's `stop` and a margin. Nothing is lost either way.
+const GRACE_SECONDS: i64 = 60;
+
+/// The pods' template.
+pub fn template(request: &Request<'_>) -> PodTemplateSpec {
+    let given = request.relay.spec.pod_template.clone().unwrap_or_default();
+    PodTemplateSpec {
+        metadata: Some(metadata(request, given.metadata.unwrap_or_default())),
+        spec: Some(spec(request, given.spec.unwrap_or_default())),
+    }
+}
+
+fn metadata(request: &Request<'_>, given: workload::PodMetadata) -> ObjectMeta {
+    let mut all_labels = given.labels;
+    // Ours win, or no Service would find the pod. Not the owner's uid: adopted gateways need no restart.
+    all_labels.extend(labels::selector(&request.valid.name));
+    all_labels.insert(labels::MANAGED_BY.to_owned(), labels::MANAGER.to_owned());
+    let mut annotations = BTreeMap::from([
+        service::opaque_ports(request.valid),
+        (
+            labels::NO_VOLUME_BACKUP.to_owned(),
+            names::SPOOL_VOLUME.to_owned(),
+        ),
+        (labels::DEFAULT_CONTAINER.to_owned(), CONTAINER.to_owned()),
+    ]);
+    annotations.extend(given.annotations);
+    annotations.extend(account_digest(request));
+    ObjectMeta {
+        labels: Some(all_labels),
+        annotations: Some(annotations),
+        ..ObjectMeta::default()
+    }
+}
+
+/// What a cloud makes of a ServiceAccount's annotations is decided when a pod is made, so other ones need other pods.
+fn account_digest(request: &Request<'_>) -> Option<(String, String)> {
+    let account = request.relay.spec.service_account.as_ref()?;
+    if account.annotations.is_empty() {
+        return None;
+    }
+    let mut context = digest::Context::new(&digest::SHA256);
+    for (key, value) in &account.annotations {
+        for text in [key, value] {
+            // Neither has a NUL, so no two sets of annotations read the same.
+            context.update(text.as_bytes());
+            context.update(&[0]);
+        }
+    }
+    let mut short = [0; 8];
+    let digest = context.finish();
+    short.copy_from_slice(digest.as_ref().get(..8)?);
+    let text = format!("{:016x}", u64::from_be_bytes(short));
+    Some((labels::SERVICE_ACCOUNT_DIGEST.to_owned(), text))
+}
+
+fn spec(request: &Request<'_>, given: workload::PodSpec) -> PodSpec {
+    let relay = request.valid;
+    let list = |is_empty: bool| (!is_empty).then_some(());
+    PodSpec {
+        service_account_name: Some(names::service_account(&relay.name)),
+        automount_service_account_token: Some(false),
+        // Otherwise each Service of the namespace would become variables of the gateway.
+        enable_service_links: Some(false),
+        termination_grace_period_seconds: Some(GRACE_SECONDS),
+        security_context: Some(pod_security(request.capabilities.openshift)),
+        containers: vec![container(request)],
+        volumes: Some(vec![volume::volume(relay)]),
+        affinity: Some(given.affinity.unwrap_or_else(|| apart(&relay.name))),
+        topology_spread_constraints: Some(if given.topology_spread_constraints.is_empty() {
+            vec![over_zones(&relay.name)]
+        } else {
+            given.topology_spread_constraints
+        }),
+        node_selector: list(given.node_selector.is_empty()).map(|()| given.node_selector),
+        tolerations: list(given.tolerations.is_empty()).map(|()| given.tolerations),
+        priority_class_name: given.priority_class_name,
+        image_pull_secrets: list(given.image_pull_secrets.is_empty())
+            .map(|()| given.image_pull_secrets),
+        ..PodSpec::default()
+    }
+}
+
+/// Users and groups are the cluster's choice on `OpenShift`, which refuses ours.
+fn pod_security(is_openshift: bool) -> PodSecurityContext {
+    let user = (!is_openshift).then_some(USER);
+    PodSecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: user,
+        run_as_group: user,
+        fs_group: user,
+        // Else the kubelet would walk through every message at each start.
+        fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+        seccomp_profile: Some(SeccompProfile {
+            type_: "RuntimeDefault".to_owned(),
+            localhost_profile: None,
+        }),
+        ..PodSecurityContext::default()
+    }
+}
+
+fn container(request: &Request<'_>) -> Container {
+    let settings = request.settings;
+    Container {
+        name: CONTAINER.to_owned(),
+        image: Some(settings.gateway_image.clone()),
+        image_pull_policy: settings.gateway_pull_policy.clone(),
+        args: Some(arguments(settings.gateway_log_format)),
+        env: Some(vec![
+            variable("ORDINAL", "metadata.labels['apps.kubernetes.io/pod-index']"),
+            variable("POD_UID", "metadata.uid"),
+        ]),
+        ports: Some(ports(request)),
+        // Two periods more than a slow disk may stop it for: a restart makes nothing faster.
+        liveness_probe: Some(probe("/livez", 10, 6)),
+        readiness_probe: Some(probe("/readyz", 5, 2)),
+        resources: Some(resources(request.relay.spec.resources.as_ref())),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            run_as_non_root: Some(true),
+            capabilities: Some(Capabilities {
+                add: None,
+                drop: Some(vec!["ALL".to_owned()]),
+            }),
+            ..SecurityContext::default()
+        }),
+        volume_mounts: Some(vec![
+            mount(volume::NAME, FOLDER, true),
+            mount(names::SPOOL_VOLUME, SPOOL, false),
+        ]),
+        ..Container::default()
+    }
+}
+
+/// `$(…)` is filled in by the kubelet.
+fn arguments(format: LogFormat) -> Vec<String> {
+    let format = match format {
+        LogFormat::Json => "json",
+        LogFormat::Text => "text",
+    };
+    let (metrics, status) = (
+        format!("[::]:{METRICS_PORT}"),
+        format!("[::]:{STATUS_PORT}"),
+    );
+    let arguments = [
+        "run",
+        "--config",
+        FOLDER,
+        "--spool",
+        SPOOL,
+        "--ordinal",
+        "$(ORDINAL)",
+        "--admin",
+        &metrics,
+        "--status",
+        &status,
+        "--pod-uid",
+        "$(POD_UID)",
+        "--log-format",
+        format,
+    ];
+    arguments.map(str::to_owned).into()
+}
+
+fn variable(name: &str, field: &str) -> EnvVar {
+    EnvVar {
+        name: name.to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                api_version: Some("v1".to_owned()),
+                field_path: field.to_owned(),
+            }),
+            ..EnvVarSource::default()
+        }),
+    }
+}
+
+/// Listeners' ports have no names: those may have 40 characters, a port's 15.
+fn ports(request: &Request<'_>) -> Vec<ContainerPort> {
+    let listeners = request.valid.listeners.iter();
+    let mut numbers: Vec<_> = listeners
+        .map(|listener| (None, listener.container_port()))
+        .collect();
+    numbers.sort_unstable();
+    numbers.extend([
+        (Some("handover"), HAND_OVER_PORT),
+        (Some("metrics"), METRICS_PORT),
+        (Some("status"), STATUS_PORT),
+    ]);
+    let port = |(name, number): (Option<&str>, u16)| ContainerPort {
+        name: name.map(str::to_owned),
+        container_port: i32::from(number),
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    };
+    numbers.into_iter().map(port).collect()
+}
+
+fn probe(path: &str, period: i32, failures: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::Int(i32::from(METRICS_PORT)),
+            scheme: Some("HTTP".to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period),
+        timeout_seconds: Some(5),
+        failure_threshold: Some(failures),
+        ..Probe::default()
+    }
+}
+
+fn mount(name: &str, path: &str, is_read_only: bool) -> VolumeMount {
+    VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: is_read_only.then_some(true),
+        ..VolumeMount::default()
+    }
+}
+
+/// Preferably on different hosts: one that fails takes one gateway along.
+fn apart(relay: &str) -> Affinity {
+    Affinity {
+        pod_anti_affinity: Some(PodAntiAffinity {
+            preferred_during_scheduling_ignored_during_execution: Some(vec![
+                WeightedPodAffinityTerm {
+                    weight: 100,
+                    pod_affinity_term: PodAffinityTerm {
+                        topology_key: "kubernetes.io/hostname".to_owned(),
+                        label_selector: Some(selector(relay)),
+                        ..PodAffinityTerm::default()
+                    },
+                },
+            ]),
+            ..PodAntiAffinity::default()
+        }),
+        ..Affinity::default()
+    }
+}
+
+/// Over zones as far as it goes: a volume binds a gateway to its zone anyway.
+fn over_zones(relay: &str) -> TopologySpreadConstraint {
+    TopologySpreadConstraint {
+        max_skew: 1,
+        topology_key: "topology.kubernetes.io/zone".to_owned(),
+        when_unsatisfiable: "ScheduleAnyway".to_owned(),
+        label_selector: Some(selector(relay)),
+        ..TopologySpreadConstraint::default()
+    }
+}
+
+fn selector(relay: &str) -> LabelSelector {
+    LabelSelector {
+        match_labels: Some(labels::selector(relay)),
+        ..LabelSelector::default()
+    }
+}
