@@ -3,7 +3,7 @@
 //! In reading order: [`command`] the command line · [`crds`] prints the definitions · [`input`] the objects given ·
 //! [`check`] finds everything wrong with them · [`schema`] what a definition says · [`unsupported`] what is not built ·
 //! [`mail_relay`], [`mail_sender`] from an object to its children · [`grant`] who may send · [`address`] patterns ·
-//! [`certificate`] our own authority · [`names`], [`labels`] of children · [`settings`] what it was told · [`render`] and [`local`] a gateway without a cluster ·
+//! [`certificate`] our own authority · [`condition`] what status says · [`names`], [`labels`] of children · [`settings`] what it was told · [`render`] and [`local`] a gateway without a cluster ·
 //! [`problem`], [`report`] what people are told.
 //!
 //! `mail_relay` and `mail_sender` have pure `validate` and `build` modules: no client, no clock, no files.
@@ -14,6 +14,7 @@ mod cases;
 pub mod certificate;
 pub mod check;
 pub mod command;
+pub mod condition;
 pub mod crds;
 pub mod grant;
 pub mod input;
@@ -21,6 +22,7 @@ pub mod labels;
 pub mod local;
 pub mod mail_relay;
 pub mod mail_sender;
+pub mod metrics;
 pub mod names;
 pub mod problem;
 pub mod render;
@@ -28,4 +30,6 @@ pub mod report;
 pub mod schema;
 pub mod secret;
 pub mod settings;
+pub mod stores;
 pub mod unsupported;
+pub mod watch;

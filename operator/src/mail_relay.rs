@@ -8,6 +8,7 @@ pub mod dereference;
 pub mod facts;
 pub mod keys;
 pub mod plan;
+pub mod status;
 pub mod validate;
 
 pub use validate::{Audience, ValidRelay, validate};

@@ -8,6 +8,7 @@
 )]
 
 mod opens_spools_of_every_format;
+mod the_chart_is_current;
 mod the_demonstration_relays;
 mod what_is_rendered_is_accepted;
 

@@ -5,11 +5,12 @@
 //!
 //! In reading order:
 //! [`document`] the relay's configuration · [`senders`] who may send · [`pattern`] the language of addresses ·
-//! [`credential`] derived passwords · [`snapshot`] one consistent reading of all files · [`reason`] words shared by
+//! [`credential`] derived passwords · [`link`] how the two know each other · [`snapshot`] one consistent reading of all files · [`reason`] words shared by
 //! storage, metrics and status · [`status`] what a gateway tells · [`yaml`] the one place that parses YAML.
 
 pub mod credential;
 pub mod document;
+pub mod link;
 pub mod pattern;
 pub mod reason;
 pub mod senders;

@@ -1,7 +1,10 @@
-//! What a MailRelay refers to: Secrets and ConfigMaps of its own namespace, and the keys it needs of them.
+//! What a MailRelay refers to: Secrets and ConfigMaps of its own namespace, and the keys it needs of them; and, in a
+//! cluster, everything else that a reconcile goes by.
 //!
 //! The operator never reads what a Secret holds; in a cluster references become parts of a projected volume. Only
 //! `render --local` reads the objects, from the files it was given.
+
+mod gather;
 
 use posthouse_api::{
     MailRelay,
@@ -10,6 +13,7 @@ use posthouse_api::{
 };
 
 use crate::names;
+pub use gather::{Around, facts};
 
 /// One reference.
 #[derive(Clone, Debug, PartialEq, Eq)]

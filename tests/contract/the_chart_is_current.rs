@@ -1,0 +1,26 @@
+//! What the chart holds a copy of is the same as the original.
+
+use std::{fs, path::Path};
+
+/// The chart can only read files inside its own folder, so the definitions lie there a second time.
+#[test]
+fn its_definitions_are_those_of_crds() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let update = std::env::vars().any(|(name, _)| name == "UPDATE_GOLDEN");
+    let folder = root.join("charts/posthouse/files/crds");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(root.join("crds")).unwrap() {
+        let original = entry.unwrap().path();
+        let name = original.file_name().unwrap().to_owned();
+        if update {
+            fs::copy(&original, folder.join(&name)).unwrap();
+        }
+        assert!(
+            fs::read(&original).unwrap() == fs::read(folder.join(&name)).unwrap_or_default(),
+            "charts/posthouse/files/crds/{name:?} differs from {original:?}; UPDATE_GOLDEN=1 copies it"
+        );
+        names.push(name);
+    }
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert_eq!(fs::read_dir(folder).unwrap().count(), names.len());
+}
