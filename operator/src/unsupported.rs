@@ -50,7 +50,6 @@ pub const UNSUPPORTED: &[(&str, &str, Used)] = &[
         "spec.clients.grants[].limits.queuedMessages",
         Used::Given,
     ),
-    ("MailSender", "spec.serviceAccounts", Used::NotEmpty),
     ("MailSender", "spec.limits.messagesPerMinute", Used::Given),
     ("MailSender", "spec.recipients.allow", Used::NotEmpty),
     ("MailSender", "spec.recipients.redirectTo", Used::NotEmpty),

@@ -66,13 +66,18 @@ impl Consent<'_> {
 
     /// Two MailSenders would overwrite each other's Secret.
     fn one_secret_each(&self, sender: &ValidSender, findings: &mut Findings) {
+        let Some(credential) = &sender.credential else {
+            return;
+        };
+        let secret = &credential.secret_name;
         let shares = |other: &&ValidSender| {
+            let others = other.credential.as_ref();
             other.namespace == sender.namespace
-                && other.secret_name == sender.secret_name
+                && others.is_some_and(|others| others.secret_name == *secret)
                 && other.name != sender.name
         };
         if let Some(other) = self.senders.iter().map(|(_, other)| other).find(shares) {
-            let (name, secret) = (&other.name, &sender.secret_name);
+            let name = &other.name;
             let message = format!("must not be that of MailSender {name:?} too, is {secret:?}");
             findings.problem("spec.credential.secretName", message);
         }
@@ -84,6 +89,7 @@ fn refused(refusal: Refusal, may_have_labels: bool, findings: &mut Findings) {
         reason,
         path,
         message,
+        ..
     } = refusal;
     if may_have_labels && reason != RefusalReason::InvalidSpec {
         let message = format!("{message}, unless labels say so: its Namespace is not given");

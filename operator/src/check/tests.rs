@@ -210,10 +210,6 @@ fn a_sender_must_fit_its_relay() {
             "spec.reports.to: must not be Address: MailRelay outbound has no reports.address",
         ),
         (
-            "serviceAccounts: [a]",
-            "spec.serviceAccounts: not supported yet",
-        ),
-        (
             "recipients: { redirectTo: a@b.example }",
             "spec.recipients.redirectTo: not supported yet",
         ),

@@ -16,6 +16,7 @@ use crate::{
     mail_sender::{
         Admitted,
         build::{Server, binding},
+        validate::ValidCredential,
     },
     names,
     secret::SecretType,
@@ -49,16 +50,21 @@ pub(super) fn write(
     let mut objects = Vec::new();
     let mut written = Vec::new();
     for admitted in request.admitted {
+        let Some(credential) = &admitted.sender.credential else {
+            continue;
+        };
         let certificates = authority
             .filter(|_| admitted.listener.certificate == Some(CertificateSource::Issued))
             .map(|authority| authority.certificate.clone());
         let server = Server::at(place.address(&admitted.listener), certificates);
-        let keys: BTreeMap<_, _> = binding(admitted, relay_key, &server).into_iter().collect();
+        let keys: BTreeMap<_, _> = binding(admitted, relay_key, credential.rotation, &server)
+            .into_iter()
+            .collect();
         let name = folder_name(request.admitted, admitted);
         for (key, value) in &keys {
             folder.write_below(&["bindings", &name, key], value.as_bytes())?;
         }
-        objects.push(secret(admitted, &keys));
+        objects.push(secret(&admitted.sender.namespace, credential, &keys));
         let value = |key| keys.get(key).cloned().unwrap_or_default();
         written.push(WrittenBinding {
             directory: folder.display(&format!("bindings/{name}")),
@@ -91,16 +97,15 @@ fn folder_name(all: &[Admitted], admitted: &Admitted) -> String {
     }
 }
 
-fn secret(admitted: &Admitted, keys: &BTreeMap<&str, String>) -> Value {
-    let sender = &admitted.sender;
+fn secret(namespace: &str, credential: &ValidCredential, keys: &BTreeMap<&str, String>) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
-            "name": sender.secret_name,
-            "namespace": sender.namespace,
-            "labels": sender.secret_template.labels,
-            "annotations": sender.secret_template.annotations,
+            "name": credential.secret_name,
+            "namespace": namespace,
+            "labels": credential.secret_template.labels,
+            "annotations": credential.secret_template.annotations,
         },
         "type": SecretType::Binding.as_str(),
         "stringData": keys,

@@ -34,26 +34,53 @@ pub struct Refusal {
     pub path: String,
     /// What must hold, for whoever may see the relay.
     pub message: String,
+    /// The same for a tenant: nothing about the relay but what this sender has to do with.
+    pub plain: String,
 }
 
-/// The kind of a refusal, in the words of the condition `Accepted`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The kind of a refusal, in the words of the condition `Accepted`; of several the first of these is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RefusalReason {
     /// No grant admits the namespace, or what it wants to send as.
     NotGranted,
-    /// Its namespace has as many senders as it may have.
-    RelayFull,
     /// What it says does not fit its relay.
     InvalidSpec,
+    /// Its namespace, or the relay, has as many senders as it may have.
+    RelayFull,
+    /// Its ServiceAccounts' tokens could be read on the network.
+    TokensWithoutTls,
+}
+
+impl RefusalReason {
+    /// As it stands in the condition.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotGranted => "NotGranted",
+            Self::InvalidSpec => "InvalidSpec",
+            Self::RelayFull => "RelayFull",
+            Self::TokensWithoutTls => "TokensWithoutTls",
+        }
+    }
 }
 
 impl Refusal {
-    fn new(reason: RefusalReason, path: impl Into<String>, message: String) -> Self {
+    fn new(
+        reason: RefusalReason,
+        path: impl Into<String>,
+        message: String,
+        plain: impl Into<String>,
+    ) -> Self {
         Self {
             reason,
             path: path.into(),
             message,
+            plain: plain.into(),
         }
+    }
+
+    /// A refusal that reads the same for everybody.
+    pub fn open(reason: RefusalReason, path: impl Into<String>, message: String) -> Self {
+        Self::new(reason, path, message.clone(), message)
     }
 }
 
@@ -69,6 +96,7 @@ pub fn admit(
     let from = granted_from(relay, sender, namespace, older, &mut refusals);
     fits(relay, sender, &mut refusals);
     let listener = listener(relay, sender.listener.as_deref(), &mut refusals);
+    tokens_are_hidden(relay, sender, listener, &mut refusals);
     match listener {
         Some(listener) if refusals.is_empty() => Ok(Admitted {
             sender: sender.clone(),
@@ -81,22 +109,25 @@ pub fn admit(
 
 /// What a sender says about its mail must make sense with what its relay says.
 fn fits(relay: &ValidRelay, sender: &ValidSender, refusals: &mut Vec<Refusal>) {
-    let mut refuse = |path: &str, message: String| {
-        refusals.push(Refusal::new(RefusalReason::InvalidSpec, path, message));
+    let mut refuse = |path: &str, message: String, plain: String| {
+        let reason = RefusalReason::InvalidSpec;
+        refusals.push(Refusal::new(reason, path, message, plain));
     };
     if sender.reports == Some(ReportTo::Address) && relay.reports.address.is_none() {
         let message = format!(
             "must not be Address: MailRelay {} has no reports.address",
             relay.name
         );
-        refuse("spec.reports.to", message);
+        let plain = "must not be Address: the relay has no address for reports".to_owned();
+        refuse("spec.reports.to", message, plain);
     }
     if sender.reports.is_some_and(|to| to != ReportTo::Nobody) && relay.reports.sender.is_none() {
         let message = format!(
             "must be Nobody: MailRelay {} has no reports.sender",
             relay.name
         );
-        refuse("spec.reports.to", message);
+        let plain = "must be Nobody: the relay sends no reports".to_owned();
+        refuse("spec.reports.to", message, plain);
     }
     let longest = relay.retry.expiry_seconds;
     if sender
@@ -107,7 +138,11 @@ fn fits(relay: &ValidRelay, sender: &ValidSender, refusals: &mut Vec<Refusal>) {
             "must not be more than MailRelay {}'s retry.expirySeconds ({longest})",
             relay.name
         );
-        refuse("spec.expirySeconds", message);
+        refuse(
+            "spec.expirySeconds",
+            message,
+            format!("must not be more than {longest}"),
+        );
     }
 }
 
@@ -128,6 +163,7 @@ fn granted_from(
             RefusalReason::NotGranted,
             "spec.relayRef",
             message,
+            not_granted(&relay.namespace, &relay.name),
         ));
         return Vec::new();
     };
@@ -139,6 +175,9 @@ fn granted_from(
             RefusalReason::RelayFull,
             "spec.relayRef",
             message,
+            format!(
+                "this namespace may have {bound} MailSenders for this relay, and older ones stay"
+            ),
         ));
     }
     within(relay, sender, &granted, refusals)
@@ -163,7 +202,13 @@ fn within(
             "\"{pattern}\" is not granted to namespace {namespace:?} by MailRelay {relay}, only {domains}"
         );
         let path = format!("spec.from[{i}]");
-        refusals.push(Refusal::new(RefusalReason::NotGranted, path, message));
+        let plain = format!("\"{pattern}\" is not granted to this namespace");
+        refusals.push(Refusal::new(
+            RefusalReason::NotGranted,
+            path,
+            message,
+            plain,
+        ));
     }
     from
 }
@@ -196,9 +241,49 @@ fn listener<'a>(
             RefusalReason::InvalidSpec,
             "spec.relayRef.listener",
             message,
+            what,
         ));
     }
     found
+}
+
+/// A token must not cross the network in clear: whoever reads it can send until it expires.
+fn tokens_are_hidden(
+    relay: &ValidRelay,
+    sender: &ValidSender,
+    listener: Option<&ValidListener>,
+    refusals: &mut Vec<Refusal>,
+) {
+    let is_clear = |listener: &ValidListener| listener.tls == TlsPolicy::Disabled;
+    if sender.service_accounts.is_empty() {
+        return;
+    }
+    let message = if relay.listeners.iter().all(is_clear) {
+        format!(
+            "tokens must not cross the network in clear: MailRelay {} has no listener with TLS",
+            relay.name
+        )
+    } else if listener.is_some_and(is_clear) {
+        "tokens must not cross the network in clear: relayRef.listener must be one with TLS"
+            .to_owned()
+    } else {
+        return;
+    };
+    let plain = "tokens must not cross the network in clear: the listener has no TLS";
+    refusals.push(Refusal::new(
+        RefusalReason::TokensWithoutTls,
+        "spec.serviceAccounts",
+        message,
+        plain,
+    ));
+}
+
+/// What a tenant is told where there is no such relay and where there is no such grant, in the same words: nobody learns
+/// which relays exist.
+pub fn not_granted(relay_namespace: &str, relay: &str) -> String {
+    format!(
+        "there is no MailRelay {relay:?} in namespace {relay_namespace:?} that lets this namespace send"
+    )
 }
 
 /// Most libraries can do STARTTLS on the submission port; few want TLS from the first octet or plain SMTP.

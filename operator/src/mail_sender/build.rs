@@ -16,14 +16,18 @@ use super::Admitted;
 /// What a binding says about who provides it.
 const PROVIDER: &str = "posthouse";
 
-/// The row in the senders file.
+/// The row in the senders file, with the password that is wanted. ServiceAccounts are for whoever knows their uids.
 pub fn sender(admitted: &Admitted) -> Sender {
     let sender = &admitted.sender;
     Sender {
         name: sender.name.clone(),
         namespace: sender.namespace.clone(),
         uid: sender.uid.clone(),
-        rotations: vec![sender.rotation],
+        rotations: sender
+            .credential
+            .iter()
+            .map(|credential| credential.rotation)
+            .collect(),
         service_accounts: Vec::new(),
         from: admitted.from.clone(),
         class: sender.class,
@@ -91,16 +95,17 @@ impl Server {
     }
 }
 
-/// The keys of a sender's Secret and their values.
+/// The keys of a sender's Secret and their values, with the password of a rotation.
 pub fn binding(
     admitted: &Admitted,
     relay_key: &Key,
+    rotation: u64,
     server: &Server,
 ) -> Vec<(&'static str, String)> {
     let sender = &admitted.sender;
     let tls = BindingTls::of(admitted.listener.protocol, admitted.listener.tls);
     let username = credential::username(&sender.namespace, &sender.name);
-    let password = relay_key.password(&sender.uid, sender.rotation);
+    let password = relay_key.password(&sender.uid, rotation);
     let uri = uri(tls, &username, &password, server);
     let mut keys = vec![
         ("type", "smtp".to_owned()),

@@ -3,12 +3,17 @@
 //! Pure, and blind to its relay: what the relay says to it is asked in `admit`, so that a sender can be written before
 //! its relay exists.
 
-use posthouse_api::{MailSender, mail_sender};
+use posthouse_api::{
+    MailSender,
+    mail_sender::{self, Credential, MailSenderSpec},
+};
 use posthouse_config::{
     AddressPattern,
     document::ReportTo,
     senders::{Class, SenderLimits},
 };
+
+use serde::Serialize;
 
 use crate::{
     address::{Accepts, patterns},
@@ -40,12 +45,10 @@ pub struct ValidSender {
     pub listener: Option<String>,
     /// What it wants to send as.
     pub from: Vec<AddressPattern>,
-    /// `credential.rotation`.
-    pub rotation: u64,
-    /// The Secret it gets.
-    pub secret_name: String,
-    /// Labels and annotations of that Secret.
-    pub secret_template: mail_sender::SecretTemplate,
+    /// ServiceAccounts of its namespace whose tokens are accepted.
+    pub service_accounts: Vec<String>,
+    /// Its password and the Secret it is in; absent where tokens are all it wants.
+    pub credential: Option<ValidCredential>,
     /// Its share of the queue's attention.
     pub class: Class,
     /// Its own limits.
@@ -55,6 +58,22 @@ pub struct ValidSender {
     /// Who is told about its mail that failed.
     pub reports: Option<ReportTo>,
 }
+
+/// A password and the Secret it is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidCredential {
+    /// The rotation that is wanted.
+    pub rotation: u64,
+    /// The Secret's name.
+    pub secret_name: String,
+    /// Labels and annotations of that Secret.
+    pub secret_template: mail_sender::SecretTemplate,
+    /// How long the previous password stays valid, in seconds.
+    pub overlap_seconds: u32,
+}
+
+/// `credential.overlapSeconds` where it is absent: a day, like the relay's own keys.
+const DEFAULT_OVERLAP_SECONDS: u32 = 86_400;
 
 impl ValidSender {
     /// Orders senders by age, the oldest first; equally old ones by namespace and name.
@@ -70,24 +89,22 @@ impl ValidSender {
 /// Everything found in a MailSender, and what it says if nothing makes it unusable.
 pub fn validate(sender: &MailSender) -> (Findings, Option<ValidSender>) {
     let mut findings = Findings::default();
-    structure("MailSender", sender, &mut findings);
+    // The status is ours: one that a later release wrote must not make a sender invalid.
+    structure("MailSender", &Wanted { spec: &sender.spec }, &mut findings);
     object_name(sender.metadata.name.as_deref(), &mut findings);
     let valid = assemble(sender, &mut findings);
     let is_valid = findings.problems.is_empty();
     (findings, is_valid.then_some(valid))
 }
 
+/// What a user writes of a MailSender.
+#[derive(Serialize)]
+struct Wanted<'a> {
+    spec: &'a MailSenderSpec,
+}
+
 fn assemble(sender: &MailSender, findings: &mut Findings) -> ValidSender {
     let spec = &sender.spec;
-    let credential = spec.credential.clone().unwrap_or_default();
-    let template = credential.secret_template.unwrap_or_default();
-    let path = "spec.credential.secretTemplate";
-    reserved_keys(&format!("{path}.labels"), &template.labels, findings);
-    reserved_keys(
-        &format!("{path}.annotations"),
-        &template.annotations,
-        findings,
-    );
     let metadata = &sender.metadata;
     let name = metadata.name.clone().unwrap_or_default();
     ValidSender {
@@ -105,11 +122,8 @@ fn assemble(sender: &MailSender, findings: &mut Findings) -> ValidSender {
         relay_name: spec.relay_ref.name.clone(),
         listener: spec.relay_ref.listener.clone(),
         from: patterns(&spec.from, "spec.from", Accepts::Addresses, findings),
-        rotation: u64::try_from(credential.rotation).unwrap_or_default(),
-        secret_name: credential
-            .secret_name
-            .unwrap_or_else(|| names::sender_secret(&name)),
-        secret_template: template,
+        service_accounts: spec.service_accounts.clone(),
+        credential: credential(&name, spec, findings),
         class: class(spec.class),
         limits: SenderLimits {
             messages_per_minute: None,
@@ -123,6 +137,37 @@ fn assemble(sender: &MailSender, findings: &mut Findings) -> ValidSender {
         reports: spec.reports.as_ref().map(|reports| report_to(reports.to)),
         name,
     }
+}
+
+/// Absent without `serviceAccounts` is the same as empty: a sender must be able to authenticate somehow.
+fn credential(
+    name: &str,
+    spec: &MailSenderSpec,
+    findings: &mut Findings,
+) -> Option<ValidCredential> {
+    let wanted = match &spec.credential {
+        Some(credential) => credential.clone(),
+        None if spec.service_accounts.is_empty() => Credential::default(),
+        None => return None,
+    };
+    let template = wanted.secret_template.unwrap_or_default();
+    for (field, keys) in [
+        ("labels", &template.labels),
+        ("annotations", &template.annotations),
+    ] {
+        let path = format!("spec.credential.secretTemplate.{field}");
+        reserved_keys(&path, keys, findings);
+    }
+    Some(ValidCredential {
+        rotation: u64::try_from(wanted.rotation).unwrap_or_default(),
+        secret_name: wanted
+            .secret_name
+            .unwrap_or_else(|| names::sender_secret(name)),
+        secret_template: template,
+        overlap_seconds: wanted
+            .overlap_seconds
+            .map_or(DEFAULT_OVERLAP_SECONDS, unsigned),
+    })
 }
 
 const fn class(class: Option<mail_sender::Class>) -> Class {
