@@ -1,12 +1,17 @@
 //! The control plane: turns MailRelay and MailSender objects into gateways.
 //!
-//! In reading order: [`command`] the command line · [`crds`] prints the definitions · [`input`] the objects given ·
-//! [`check`] finds everything wrong with them · [`schema`] what a definition says · [`unsupported`] what is not built ·
-//! [`mail_relay`], [`mail_sender`] from an object to its children · [`grant`] who may send · [`address`] patterns ·
-//! [`certificate`] our own authority · [`condition`] what status says · [`names`], [`labels`] of children · [`settings`] what it was told · [`render`] and [`local`] a gateway without a cluster ·
-//! [`problem`], [`report`] what people are told.
+//! In reading order:
+//! - the command line: [`command`], [`run`], [`render`] and [`local`], [`check`], [`crds`]; [`input`] the objects given
+//! - the controller: [`controller`] one leads ([`lease`]) and looks at what changed ([`watch`], [`stores`], [`context`])
+//! - from an object to its children: [`mail_relay`], [`mail_sender`]; [`grant`] who may send, [`address`] patterns
+//! - what a definition says: [`schema`], [`unsupported`] what is not built
+//! - writing: [`call`] one call, [`apply`] children, [`secret`] and [`fence`] Secrets, [`condition`] and [`events`]
+//! - what is ours: [`names`], [`labels`], [`installation`] keys, [`certificate`] our own authority, [`token_keys`]
+//! - what is seen: [`gateways`] asks them, [`metrics`], [`recorder`]
+//! - what it was told: [`settings`], [`capabilities`]; [`quantity`] of storage
+//! - what people are told: [`problem`], [`report`]
 //!
-//! `mail_relay` and `mail_sender` have pure `validate` and `build` modules: no client, no clock, no files.
+//! `mail_relay` and `mail_sender` have pure `validate`, `plan`, `build` and `status`: no client, no clock, no files.
 
 pub mod address;
 #[cfg(test)]
@@ -25,6 +30,7 @@ pub mod mail_sender;
 pub mod metrics;
 pub mod names;
 pub mod problem;
+pub mod quantity;
 pub mod render;
 pub mod report;
 pub mod schema;

@@ -7,6 +7,7 @@ pub mod build;
 pub mod dereference;
 pub mod facts;
 pub mod keys;
+pub mod live;
 pub mod plan;
 pub mod status;
 pub mod validate;

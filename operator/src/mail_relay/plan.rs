@@ -2,9 +2,28 @@
 //!
 //! Pure: [`Facts`](super::facts::Facts) in, a [`Plan`] out, computed afresh each time. Draining, rolling out and volumes
 //! each have a module; none of them remembers anything.
+//!
+//! Whoever carries a plan out applies the document first, with the resourceVersion it was read with, deletes claims and
+//! pods by their uid, and lowers the StatefulSet last: a plan that went by older objects fails before it can do harm.
+
+mod drain;
+mod ending;
+mod gateway;
+mod rollout;
+pub mod turns;
+mod volumes;
+#[cfg(test)]
+pub(in crate::mail_relay) mod world;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use posthouse_api::mail_relay::status::DrainStatus;
+
+pub use volumes::{DEFAULT_SIZE, refused};
+
+use super::{facts::Facts, validate::ValidRelay};
+
+/// How many ordinals are looked at: a MailRelay has at most 32 gateways, and somebody may have scaled the StatefulSet.
+const MOST_REPLICAS: u32 = 1_000;
 
 /// What is to be done now.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,4 +83,42 @@ pub struct Notice {
     pub action: String,
     /// For people, at most 1,024 octets.
     pub note: String,
+}
+
+/// What is to be done for a relay that lives.
+pub fn plan(facts: &Facts, relay: &ValidRelay) -> Plan {
+    let course = drain::course(facts, relay.replicas);
+    let step = rollout::step(facts, course.document_replicas, course.replicas);
+    let growth = volumes::growth(facts, course.replicas);
+    Plan {
+        document_replicas: course.document_replicas,
+        replicas: course.replicas,
+        draining: course.replicas.saturating_sub(course.document_replicas),
+        drain: course.drain,
+        restart: step.restart,
+        rollout: step.rollout,
+        resize: growth.resize,
+        delete_claims: Vec::new(),
+        not_expanded: growth.not_expanded,
+        is_over: false,
+        notices: course.notices,
+    }
+}
+
+/// What is to be done for a relay with a deletionTimestamp. Nothing is rolled out and nothing grows any more.
+pub fn ending(facts: &Facts) -> Plan {
+    let ending = ending::ending(facts);
+    Plan {
+        document_replicas: 0,
+        replicas: ending.replicas,
+        draining: ending.replicas,
+        drain: ending.drain,
+        restart: None,
+        rollout: Rollout::Done,
+        resize: Vec::new(),
+        delete_claims: ending.delete_claims,
+        not_expanded: None,
+        is_over: ending.is_over,
+        notices: ending.notices,
+    }
 }

@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use posthouse_api::{MailRelaySpec, RESERVED_POD_LABELS, RESERVED_PREFIXES};
 
-use crate::problem::{Findings, quoted};
+use crate::{
+    problem::{Findings, quoted},
+    quantity,
+};
 
 pub(super) fn validate(spec: &MailRelaySpec, findings: &mut Findings) {
     if let Some(metadata) = spec
@@ -52,7 +55,7 @@ fn claim(spec: &MailRelaySpec, findings: &mut Findings) {
         .and_then(|storage| storage.volume_claim.as_ref());
     if let Some(claim) = claim {
         findings.require(
-            is_quantity(&claim.size),
+            quantity::parse(&claim.size).is_some(),
             "spec.storage.volumeClaim.size",
             "must be a quantity such as 10Gi",
         );
@@ -95,22 +98,4 @@ fn is_network(text: &str) -> bool {
         Err(_) => return false,
     };
     prefix.parse::<u8>().is_ok_and(|prefix| prefix <= longest)
-}
-
-/// A quantity of Kubernetes: a decimal number with an optional suffix or exponent.
-fn is_quantity(text: &str) -> bool {
-    const SUFFIXES: [&str; 15] = [
-        "Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "n", "u", "m", "k", "M", "G", "T", "P", "E",
-    ];
-    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let end = unsigned
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(unsigned.len());
-    let (number, suffix) = unsigned.split_at(end);
-    let digits = number.chars().filter(char::is_ascii_digit).count();
-    let is_number = digits > 0 && number.len() - digits <= 1;
-    let exponent = suffix
-        .strip_prefix(['e', 'E'])
-        .is_some_and(|power| power.parse::<i8>().is_ok());
-    is_number && (suffix.is_empty() || SUFFIXES.contains(&suffix) || exponent)
 }

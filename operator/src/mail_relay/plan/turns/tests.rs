@@ -1,0 +1,74 @@
+//! One relay at a time, and none past one that does not get on.
+
+use serde_json::json;
+
+use super::*;
+use crate::mail_relay::plan::{plan, world::World};
+
+const NEW_IMAGE: &str = "gateway:2";
+
+/// Two gateways of the old revision; the new one has another image, or not.
+fn due(image: &str) -> World {
+    let mut world = World::serving(2);
+    for ordinal in 0..2 {
+        world.patch_pod(
+            ordinal,
+            &json!({ "metadata": { "labels": { "controller-revision-hash": "old" } } }),
+        );
+    }
+    let containers = json!([{ "name": "gateway", "image": image }]);
+    world.patch_stateful_set(
+        &json!({ "spec": { "template": { "spec": { "containers": containers } } } }),
+    );
+    world
+}
+
+fn stage_of(world: &World) -> Stage {
+    stage(&world.facts, &plan(&world.facts, &world.valid()))
+}
+
+#[test]
+fn only_an_upgrade_that_has_not_begun_waits() {
+    assert_eq!(stage_of(&World::serving(2)), Stage::Idle);
+    assert_eq!(stage_of(&due("gateway:1")), Stage::Rolling);
+    assert_eq!(stage_of(&due(NEW_IMAGE)), Stage::Waiting);
+    let mut begun = due(NEW_IMAGE);
+    begun.patch_pod(
+        1,
+        &json!({ "metadata": { "labels": { "controller-revision-hash": "new" } } }),
+    );
+    assert_eq!(stage_of(&begun), Stage::Rolling);
+    let mut first = due(NEW_IMAGE);
+    assert_eq!(stage_of(first.without_pod(1)), Stage::Rolling);
+    let mut broken = due(NEW_IMAGE);
+    broken.patch_pod(1, &json!({ "status": { "conditions": [] } }));
+    assert_eq!(stage_of(&broken), Stage::Rolling);
+}
+
+#[test]
+fn a_sidecar_before_the_gateway_is_not_its_image() {
+    let mut world = due("gateway:1");
+    let containers =
+        json!([{ "name": "mesh", "image": "mesh:1" }, { "name": "gateway", "image": "gateway:1" }]);
+    world.patch_pod(1, &json!({ "spec": { "containers": containers } }));
+    assert_eq!(stage_of(&world), Stage::Rolling);
+}
+
+#[test]
+fn upgrades_go_one_after_the_other() {
+    use Stage::{Idle, Rolling, Stalled, Waiting};
+    for (stages, may) in [
+        ([Waiting, Waiting, Waiting], [true, false, false]),
+        ([Idle, Waiting, Waiting], [true, true, false]),
+        ([Waiting, Rolling, Waiting], [false, true, false]),
+        ([Waiting, Stalled, Idle], [false, true, true]),
+        ([Idle, Idle, Waiting], [true, true, true]),
+    ] {
+        let stages: BTreeMap<_, _> = ["a", "b", "c"].into_iter().zip(stages).collect();
+        let found: Vec<_> = stages
+            .keys()
+            .map(|relay| may_roll(relay, &stages))
+            .collect();
+        assert_eq!(found, may, "{stages:?}");
+    }
+}
