@@ -3,7 +3,8 @@
 //! In reading order: [`command`] the command line · [`crds`] prints the definitions · [`input`] the objects given ·
 //! [`check`] finds everything wrong with them · [`schema`] what a definition says · [`unsupported`] what is not built ·
 //! [`mail_relay`], [`mail_sender`] from an object to its children · [`grant`] who may send · [`address`] patterns ·
-//! [`certificate`] our own authority · [`condition`] what status says · [`names`], [`labels`] of children · [`settings`] what it was told · [`render`] and [`local`] a gateway without a cluster ·
+//! [`certificate`] our own authority · [`condition`] what status says · [`lease`] who acts · [`names`], [`labels`] of
+//! children · [`settings`] what it was told · [`render`] and [`local`] a gateway without a cluster ·
 //! [`problem`], [`report`] what people are told.
 //!
 //! `mail_relay` and `mail_sender` have pure `validate` and `build` modules: no client, no clock, no files.
@@ -19,6 +20,7 @@ pub mod crds;
 pub mod grant;
 pub mod input;
 pub mod labels;
+pub mod lease;
 pub mod local;
 pub mod mail_relay;
 pub mod mail_sender;
