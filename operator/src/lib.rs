@@ -10,6 +10,12 @@
 //! - what is seen: [`gateways`] asks them, [`metrics`], [`recorder`]
 //! - what it was told: [`settings`], [`capabilities`]; [`quantity`] of storage
 //! - what people are told: [`problem`], [`report`]
+//! In reading order: [`command`] the command line · [`crds`] prints the definitions · [`input`] the objects given ·
+//! [`check`] finds everything wrong with them · [`schema`] what a definition says · [`unsupported`] what is not built ·
+//! [`mail_relay`], [`mail_sender`] from an object to its children · [`grant`] who may send · [`address`] patterns ·
+//! [`certificate`] our own authority · [`condition`] what status says · [`lease`] who acts · [`names`], [`labels`] of
+//! children · [`settings`] what it was told · [`render`] and [`local`] a gateway without a cluster ·
+//! [`problem`], [`report`] what people are told.
 //!
 //! `mail_relay` and `mail_sender` have pure `validate`, `plan`, `build` and `status`: no client, no clock, no files.
 
@@ -24,6 +30,7 @@ pub mod crds;
 pub mod grant;
 pub mod input;
 pub mod labels;
+pub mod lease;
 pub mod local;
 pub mod mail_relay;
 pub mod mail_sender;
