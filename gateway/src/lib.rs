@@ -25,7 +25,7 @@ mod stop;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
-use posthouse_admin::admin;
+use posthouse_admin::admin::{self, Pages, Plain, Shown};
 use posthouse_config::Snapshot;
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -44,7 +44,7 @@ use crate::{
     reload::{Folder, NoDocument, Reload, Stored},
     shutdown::{Shutdown, Stage},
     spool::{OpenError, Spool, SpoolFailure, SpoolOptions},
-    status::{Board, Running},
+    status::{Board, Link, Running},
 };
 
 /// What a gateway is started with.
@@ -58,6 +58,10 @@ pub struct Options {
     pub ordinal: u32,
     /// Where the admin port is bound.
     pub admin: Option<SocketAddr>,
+    /// Where the status port is bound, which only the operator can use; without it the admin port has the status.
+    pub status: Option<SocketAddr>,
+    /// The pod's uid, for status; empty outside a cluster.
+    pub pod_uid: String,
     /// How addresses are logged.
     pub redactor: Arc<Redactor>,
 }
@@ -74,7 +78,7 @@ pub enum RunError {
     /// A port cannot be had.
     #[error("{what}: cannot listen on {address}: {source}")]
     Bind {
-        /// The listener, or the admin port.
+        /// The listener, or the port.
         what: String,
         /// Where.
         address: SocketAddr,
@@ -131,15 +135,10 @@ pub async fn run(
         reload.status(),
         shutdown.clone(),
         options.ordinal,
+        options.pod_uid.clone(),
     );
     let board = Arc::new(board);
-    if let Some(address) = options.admin {
-        let listener = bind_admin(address).await?;
-        tasks.spawn(admin::serve(
-            listener,
-            Arc::clone(&board) as Arc<dyn admin::Shown>,
-        ));
-    }
+    show(&options, &board, reload.snapshot(), &mut tasks).await?;
     let sockets = bind_listeners(&reload.snapshot().borrow())?;
     let gateway = Gateway {
         options,
@@ -291,14 +290,39 @@ async fn all(mut parts: JoinSet<()>) -> Result<(), RunError> {
     Ok(())
 }
 
-async fn bind_admin(address: SocketAddr) -> Result<TcpListener, RunError> {
+/// Opens the ports on which the gateway is seen, from its start to its end.
+async fn show(
+    options: &Options,
+    board: &Arc<Board>,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+    tasks: &mut JoinSet<()>,
+) -> Result<(), RunError> {
+    let shown = || Arc::clone(board) as Arc<dyn Shown>;
+    if let Some(address) = options.admin {
+        let listener = bind("admin", address).await?;
+        let pages = if options.status.is_some() {
+            Pages::Probes
+        } else {
+            Pages::All
+        };
+        tasks.spawn(admin::serve_pages(listener, Plain, pages, shown()));
+    }
+    if let Some(address) = options.status {
+        let listener = bind("status", address).await?;
+        let link = Link::new(snapshot);
+        tasks.spawn(admin::serve_pages(listener, link, Pages::Status, shown()));
+    }
+    Ok(())
+}
+
+async fn bind(port: &str, address: SocketAddr) -> Result<TcpListener, RunError> {
     let bound = async {
         let listener = TcpListener::bind(address).await?;
-        info!(listener = "admin", address = %listener.local_addr()?, "listening");
+        info!(listener = port, address = %listener.local_addr()?, "listening");
         Ok(listener)
     };
     bound.await.map_err(|source| RunError::Bind {
-        what: "admin port".to_owned(),
+        what: format!("{port} port"),
         address,
         source,
     })

@@ -1,16 +1,21 @@
 //! What a gateway tells about itself: `/status`, `/readyz` and the figures of the process.
 //!
 //! Filled in as the gateway starts: before recovery there is little to tell, and it says so. Nothing here decides
-//! anything.
+//! anything. [`Link`] is the door to it where it has a port of its own.
+
+mod link;
 
 use std::sync::{
     Arc, Mutex, OnceLock, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
+pub use link::Link;
+
 use posthouse_admin::admin::{Answer, Shown};
 use posthouse_config::{
     Snapshot, Status,
+    credential::Key,
     document::{self},
     status::{FilesStatus, SendersStatus, SpoolState, SpoolStatus, UpstreamStatus},
 };
@@ -44,6 +49,7 @@ pub struct Board {
     reload: Arc<Mutex<ReloadStatus>>,
     shutdown: Shutdown,
     ordinal: u32,
+    pod_uid: String,
     sequence: AtomicU64,
     running: OnceLock<Running>,
     failure: OnceLock<String>,
@@ -57,6 +63,7 @@ impl Board {
         reload: Arc<Mutex<ReloadStatus>>,
         shutdown: Shutdown,
         ordinal: u32,
+        pod_uid: String,
     ) -> Self {
         Self {
             metrics,
@@ -64,6 +71,7 @@ impl Board {
             reload,
             shutdown,
             ordinal,
+            pod_uid,
             sequence: AtomicU64::new(0),
             running: OnceLock::new(),
             failure: OnceLock::new(),
@@ -98,21 +106,26 @@ impl Board {
     }
 
     async fn assemble(&self) -> Status {
+        let snapshot = Arc::clone(&self.snapshot.borrow());
         let reload = self
             .reload
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let mut status = Status {
+            pod_uid: self.pod_uid.clone(),
             sequence: self.sequence.fetch_add(1, Ordering::Relaxed) + 1,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             formats: vec![document::FORMAT],
             features: document::FEATURES.iter().map(ToString::to_string).collect(),
             document: reload.document,
             senders: SendersStatus {
-                number: self.snapshot.borrow().senders.number,
+                number: snapshot.senders.number,
             },
-            files: reload.files,
+            files: FilesStatus {
+                invalid: invalid_keys(&snapshot),
+                ..reload.files
+            },
             draining: self.is_draining(),
             spool: self.spool(),
             ..Status::default()
@@ -131,14 +144,8 @@ impl Running {
             .values()
             .filter_map(|view| view.certificate.clone())
             .collect();
-        let invalid: Vec<_> = views
-            .values()
-            .filter_map(|view| view.invalid.clone())
-            .collect();
-        status.files = FilesStatus {
-            invalid,
-            ..std::mem::take(&mut status.files)
-        };
+        let invalid = views.values().filter_map(|view| view.invalid.clone());
+        status.files.invalid.extend(invalid);
         status.listeners = self.inbound.listening();
         status.sessions = self.inbound.sessions();
         // A queue whose task has ended has nothing to tell: the gateway is stopping.
@@ -170,6 +177,18 @@ impl Running {
             .find(|listener| listening.iter().all(|known| known.name != listener.name));
         silent.map(|listener| listener.name.clone())
     }
+}
+
+/// Key files that are there and hold no key.
+fn invalid_keys(snapshot: &Snapshot) -> Vec<String> {
+    let keys = &snapshot.document.keys;
+    let relay = keys.relay.iter().map(|key| key.path.as_str());
+    let paths = relay.chain(keys.link.as_deref());
+    let invalid = paths.filter_map(|path| {
+        let error = Key::try_from(snapshot.file(path)?.as_ref()).err()?;
+        Some(format!("{path} {error}"))
+    });
+    invalid.collect()
 }
 
 impl Shown for Board {
@@ -214,3 +233,6 @@ impl Shown for Board {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,7 @@ mod relays_to_servers_nobody_here_wrote;
 mod says_later_when_the_disk_is_full;
 mod says_what_is_wrong_at_start;
 mod sends_a_test_message;
+mod shows_its_status_to_its_operator_alone;
 mod stops_in_two_steps;
 mod streams_large_messages_in_flat_memory;
 mod takes_mail_from_clients_nobody_here_wrote;

@@ -43,7 +43,13 @@ pub struct Gateway {
 impl Gateway {
     /// Starts on a document's folder and a spool, and waits until it is ready to take mail.
     pub fn start(folder: &Path, spool: &Path) -> Self {
+        Self::start_with(folder, spool, &[])
+    }
+
+    /// As [`Gateway::start`], with more flags. [`Gateway::address`] knows no listener if the admin port has no status.
+    pub fn start_with(folder: &Path, spool: &Path, flags: &[&str]) -> Self {
         let mut command = command(folder, spool);
+        command.args(flags);
         let pipes = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = Process(pipes.spawn().unwrap());
         let log = Log::follow(
@@ -66,7 +72,8 @@ impl Gateway {
             listeners: BTreeMap::new(),
         };
         gateway.wait_until_ready();
-        for listener in gateway.status().listeners {
+        let status = admin::status(gateway.admin).unwrap_or_default();
+        for listener in status.listeners {
             let address = listener.address.parse().unwrap();
             gateway.listeners.insert(listener.name, address);
         }
@@ -93,6 +100,11 @@ impl Gateway {
         let mut client = Client::connect(self.address("plain"));
         client.hello();
         client
+    }
+
+    /// Where a port beside the listeners was bound.
+    pub fn port(&self, name: &str) -> SocketAddr {
+        log::port(name, &self.log.text()).unwrap()
     }
 
     /// Its admin port.

@@ -1,8 +1,9 @@
-//! The admin port: `/livez`, `/readyz`, `/metrics` and, where there is one, `/status`. Plain HTTP, read-only.
+//! The admin port: `/livez`, `/readyz`, `/metrics` and, where there is one, `/status`. HTTP, read-only.
 //!
-//! Knows nothing of what it shows. It ends, with every connection, when its future is dropped.
+//! Plain, or over whatever an [`Accept`] makes of a connection; `/status` may have a port of its own. Knows nothing of
+//! what it shows. It ends, with every connection, when its future is dropped.
 
-use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -12,8 +13,11 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
     task::JoinSet,
+    time::timeout,
 };
 use tracing::{debug, warn};
 
@@ -21,6 +25,9 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 /// How long a client may take to send its request: more is an idle connection that only costs a descriptor.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a handshake may take: the far side is in the same cluster.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An answer that has to be asked for elsewhere.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -40,14 +47,100 @@ pub trait Shown: Send + Sync + 'static {
     }
 }
 
-/// Serves until it is dropped: probes and the operator want answers to the very end.
+/// Which pages a port has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pages {
+    /// Probes, metrics and, where there is one, the status.
+    All,
+    /// Probes and metrics: the status has a port of its own.
+    Probes,
+    /// The status alone. Each answer has a connection of its own, so that who asks shows every time who it is.
+    Status,
+}
+
+impl Pages {
+    /// Connections at a time; more stay with the kernel. The status is for one process that asks now and then. Probes
+    /// and metrics may be asked for by many, and must not be locked out by a few that only hold connections.
+    const fn connections(self) -> usize {
+        match self {
+            Self::All | Self::Probes => 512,
+            Self::Status => 64,
+        }
+    }
+
+    const fn has_status(self) -> bool {
+        matches!(self, Self::All | Self::Status)
+    }
+
+    const fn has_probes(self) -> bool {
+        matches!(self, Self::All | Self::Probes)
+    }
+
+    const fn named(self) -> &'static str {
+        match self {
+            Self::All => "there are /livez, /readyz, /metrics and /status here\n",
+            Self::Probes => "there are /livez, /readyz and /metrics here\n",
+            Self::Status => "there is /status here\n",
+        }
+    }
+}
+
+/// What becomes of a connection before anything is asked over it: a handshake, or nothing.
+pub trait Accept: Send + Sync + 'static {
+    /// What is spoken over.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Makes it of a connection, or refuses the connection.
+    fn accept(
+        &self,
+        connection: TcpStream,
+    ) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+/// Plain HTTP.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain;
+
+impl Accept for Plain {
+    type Stream = TcpStream;
+
+    async fn accept(&self, connection: TcpStream) -> io::Result<TcpStream> {
+        Ok(connection)
+    }
+}
+
+/// Serves all pages in plain HTTP until it is dropped: probes and the operator want answers to the very end.
 pub async fn serve(listener: TcpListener, shown: Arc<dyn Shown>) {
+    serve_pages(listener, Plain, Pages::All, shown).await;
+}
+
+/// Serves some pages over what `accept` makes of a connection, until it is dropped.
+pub async fn serve_pages<A: Accept>(
+    listener: TcpListener,
+    accept: A,
+    pages: Pages,
+    shown: Arc<dyn Shown>,
+) {
+    let port = Arc::new(Port {
+        accept,
+        pages,
+        shown,
+    });
+    let places = Arc::new(Semaphore::new(pages.connections()));
     let mut connections = JoinSet::new();
     loop {
+        let accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            (place, accepted) = accepted => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(&shown)));
+                    let port = Arc::clone(&port);
+                    connections.spawn(async move {
+                        port.connection(stream).await;
+                        drop(place);
+                    });
                 }
                 Err(error) => {
                     warn!(%error, "admin: accept failed");
@@ -59,50 +152,63 @@ pub async fn serve(listener: TcpListener, shown: Arc<dyn Shown>) {
     }
 }
 
-async fn connection(stream: TcpStream, shown: Arc<dyn Shown>) {
-    let service = service_fn(move |request| {
-        let shown = Arc::clone(&shown);
-        async move { Ok::<_, Infallible>(answer(&request, shown.as_ref()).await) }
-    });
-    let mut server = http1::Builder::new();
-    server
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT);
-    if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
-        debug!(%error, "admin: connection failed");
+/// What all connections of a port share.
+struct Port<A> {
+    accept: A,
+    pages: Pages,
+    shown: Arc<dyn Shown>,
+}
+
+impl<A: Accept> Port<A> {
+    async fn connection(self: Arc<Self>, stream: TcpStream) {
+        let stream = match timeout(HANDSHAKE_TIMEOUT, self.accept.accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return debug!(%error, "admin: connection refused"),
+            Err(_) => return debug!("admin: handshake timed out"),
+        };
+        let mut server = http1::Builder::new();
+        server
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .keep_alive(self.pages != Pages::Status);
+        let service = service_fn(move |request| {
+            let port = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(answer(&request, port.pages, &*port.shown).await) }
+        });
+        if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
+            debug!(%error, "admin: connection failed");
+        }
     }
 }
 
-async fn answer(request: &Request<Incoming>, shown: &dyn Shown) -> Response<Full<Bytes>> {
-    match (request.method().as_str(), request.uri().path()) {
-        ("GET" | "HEAD", "/livez") => response(StatusCode::OK, TEXT, "ok\n".into()),
-        ("GET" | "HEAD", "/readyz") => match shown.ready() {
-            Ok(()) => response(StatusCode::OK, TEXT, "ok\n".into()),
-            Err(reason) => response(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{reason}\n")),
-        },
-        ("GET" | "HEAD", "/metrics") => {
-            let (text, kind) = shown.metrics().await;
-            response(StatusCode::OK, kind, text)
-        }
-        ("GET" | "HEAD", "/status") => match shown.status() {
-            Some(status) => response(StatusCode::OK, "application/json", status.await),
-            None => not_found(),
-        },
-        ("GET" | "HEAD", _) => not_found(),
-        _ => response(
+async fn answer(
+    request: &Request<Incoming>,
+    pages: Pages,
+    shown: &dyn Shown,
+) -> Response<Full<Bytes>> {
+    if !matches!(request.method().as_str(), "GET" | "HEAD") {
+        return response(
             StatusCode::METHOD_NOT_ALLOWED,
             TEXT,
             "this port is read-only\n".into(),
-        ),
+        );
     }
-}
-
-fn not_found() -> Response<Full<Bytes>> {
-    response(
-        StatusCode::NOT_FOUND,
-        TEXT,
-        "there are /livez, /readyz and /metrics here, and /status unless it has a port of its own\n".into(),
-    )
+    match request.uri().path() {
+        "/livez" if pages.has_probes() => response(StatusCode::OK, TEXT, "ok\n".into()),
+        "/readyz" if pages.has_probes() => match shown.ready() {
+            Ok(()) => response(StatusCode::OK, TEXT, "ok\n".into()),
+            Err(reason) => response(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{reason}\n")),
+        },
+        "/metrics" if pages.has_probes() => {
+            let (text, kind) = shown.metrics().await;
+            response(StatusCode::OK, kind, text)
+        }
+        "/status" if pages.has_status() => match shown.status() {
+            Some(status) => response(StatusCode::OK, "application/json", status.await),
+            None => response(StatusCode::NOT_FOUND, TEXT, Pages::Probes.named().into()),
+        },
+        _ => response(StatusCode::NOT_FOUND, TEXT, pages.named().into()),
+    }
 }
 
 fn response(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
@@ -168,5 +274,68 @@ mod tests {
         assert!(ask(address, "GET /readyz").await.ends_with("recovering\n"));
         server.abort();
         assert!(server.await.unwrap_err().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn each_port_has_its_pages_and_no_other() {
+        for (pages, status, probes) in [(Pages::Probes, 404, 200), (Pages::Status, 200, 404)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let _server = tokio::spawn(serve_pages(listener, Plain, pages, Arc::new(Fixed)));
+            for (request, expected) in [
+                ("GET /status", status),
+                ("GET /livez", probes),
+                ("GET /metrics", probes),
+                ("POST /status", 405),
+                ("DELETE /", 405),
+            ] {
+                let answer = ask(address, request).await;
+                let expected = format!("HTTP/1.1 {expected}");
+                assert!(
+                    answer.starts_with(&expected),
+                    "{pages:?} {request}: {answer}"
+                );
+            }
+        }
+    }
+
+    /// Refuses everybody.
+    struct Closed;
+
+    impl Accept for Closed {
+        type Stream = TcpStream;
+        async fn accept(&self, _: TcpStream) -> io::Result<TcpStream> {
+            Err(io::ErrorKind::ConnectionRefused.into())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_refused_gets_no_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let _server = tokio::spawn(serve_pages(listener, Closed, Pages::All, Arc::new(Fixed)));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut answer = Vec::new();
+        assert!(
+            stream
+                .read_to_end(&mut answer)
+                .await
+                .is_ok_and(|read| read == 0)
+        );
+    }
+
+    /// More than may be served at a time are served all the same, one after the other.
+    #[tokio::test]
+    async fn a_place_is_given_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let _server = tokio::spawn(serve_pages(listener, Plain, Pages::Status, Arc::new(Fixed)));
+        let mut idle = Vec::new();
+        for _ in 0..Pages::Status.connections() {
+            idle.push(TcpStream::connect(address).await.unwrap());
+        }
+        let waiting = tokio::spawn(async move { ask(address, "GET /status").await });
+        drop(idle);
+        assert!(waiting.await.unwrap().starts_with("HTTP/1.1 200"));
     }
 }

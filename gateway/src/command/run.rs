@@ -36,9 +36,15 @@ pub struct RunArguments {
     /// Binds a listener elsewhere than the document says; port 0 is fine.
     #[arg(long, value_name = "NAME=ADDR")]
     listen: Vec<ListenOverride>,
-    /// Serves /livez, /readyz, /metrics and /status there.
+    /// Serves /livez, /readyz, /metrics and, without --status, /status there.
     #[arg(long, value_name = "ADDR")]
     admin: Option<SocketAddr>,
+    /// Serves /status there instead, over TLS, to those who have the document's link key.
+    #[arg(long, value_name = "ADDR")]
+    status: Option<SocketAddr>,
+    /// The pod's uid, told in /status: an address may pass from one pod to another.
+    #[arg(long, value_name = "UID", default_value = "")]
+    pod_uid: String,
     /// How log lines look [default: text on a terminal, else json].
     #[arg(long, value_enum)]
     log_format: Option<LogFormat>,
@@ -65,6 +71,8 @@ pub fn main(arguments: RunArguments) -> anyhow::Result<ExitCode> {
         folder,
         ordinal: arguments.ordinal,
         admin: arguments.admin,
+        status: arguments.status,
+        pod_uid: arguments.pod_uid,
         redactor: Arc::new(Redactor::new(arguments.log_addresses)),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

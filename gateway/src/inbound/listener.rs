@@ -27,7 +27,7 @@ use super::{
     refusal,
     session::{Ended, Visit},
     sessions::Place,
-    tls::ListenerTls,
+    tls::{CertificateError, ListenerTls},
 };
 use crate::shutdown::Stage;
 
@@ -173,11 +173,13 @@ impl<S: Store> Listening<S> {
             return true;
         };
         let snapshot = self.inbound.snapshot();
-        let invalid = self.tls.refresh(&snapshot, certificate).err();
-        let invalid = invalid.map(|error| error.to_string());
-        if let Some(error) = &invalid {
-            warn!(listener = %self.name, error, "certificate cannot be used");
+        let error = self.tls.refresh(&snapshot, certificate).err();
+        if let Some(error) = &error {
+            warn!(listener = %self.name, %error, "certificate cannot be used");
         }
+        // A file that is missing is told as missing, not as one that is bad.
+        let invalid = error.filter(|error| !matches!(error, CertificateError::Missing(_)));
+        let invalid = invalid.map(|error| error.to_string());
         if let Some(not_after) = self.tls.not_after() {
             let expiry = &self
                 .inbound

@@ -49,12 +49,17 @@ impl Log {
 
 /// Where the admin port was bound, once a log says so.
 pub fn admin(log: &str) -> Option<SocketAddr> {
+    port("admin", log)
+}
+
+/// Where a port beside the listeners was bound, once a log says so.
+pub(super) fn port(port: &str, log: &str) -> Option<SocketAddr> {
     let said = log.lines().filter(|line| line.contains("listening"));
     said.filter_map(|line| serde_json::from_str(line).ok())
         .find_map(|value: Value| {
             let fields = value.get("fields").unwrap_or(&value);
             let name = fields.get("listener").or_else(|| fields.get("name"))?;
-            (name == "admin").then_some(())?;
+            (name == port).then_some(())?;
             fields.get("address")?.as_str()?.parse().ok()
         })
 }

@@ -118,7 +118,7 @@ async fn a_listener_stays_closed_until_its_certificate_can_be_used() {
         tokio::task::yield_now().await;
     }
     let view = served.house.inbound.views()["submission"].clone();
-    assert_eq!(view.invalid.as_deref(), Some("c is missing"));
+    assert!(view.invalid.is_none(), "what is missing is told elsewhere");
     assert!(TcpStream::connect(served.address).await.is_err());
     served.house.snapshot.send_replace(whole);
     let served = served.open().await;
@@ -140,7 +140,9 @@ async fn a_renewed_certificate_is_used_without_a_restart() {
     let broken = Snapshot::new(
         Arc::clone(&before.document),
         Arc::clone(&before.senders),
-        [("c".to_owned(), Arc::from(b"x".as_slice()))].into(),
+        ["c", "k"]
+            .map(|path| (path.to_owned(), Arc::from(b"x".as_slice())))
+            .into(),
     );
     served.house.snapshot.send_replace(Arc::new(broken));
     while view().invalid.is_none() {
