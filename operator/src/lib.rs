@@ -4,11 +4,13 @@
 //! [`check`] finds everything wrong with them · [`schema`] what a definition says · [`unsupported`] what is not built ·
 //! [`mail_relay`], [`mail_sender`] from an object to its children · [`grant`] who may send · [`address`] patterns ·
 //! [`certificate`] our own authority · [`names`], [`labels`] of children · [`settings`] what it was told · [`render`] and [`local`] a gateway without a cluster ·
-//! [`problem`], [`report`] what people are told.
+//! [`call`], [`apply`] how the API server is asked · [`problem`], [`report`] what people are told.
 //!
 //! `mail_relay` and `mail_sender` have pure `validate` and `build` modules: no client, no clock, no files.
 
 pub mod address;
+pub mod apply;
+pub mod call;
 #[cfg(test)]
 mod cases;
 pub mod certificate;
@@ -28,4 +30,6 @@ pub mod report;
 pub mod schema;
 pub mod secret;
 pub mod settings;
+#[cfg(test)]
+mod testing;
 pub mod unsupported;
