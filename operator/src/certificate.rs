@@ -7,7 +7,7 @@
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    KeyUsagePurpose, PublicKeyData, date_time_ymd,
 };
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use x509_parser::{
@@ -102,6 +102,42 @@ pub fn issue(
     })
 }
 
+/// The part of an authority that is at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The certificate.
+    Certificate,
+    /// The private key.
+    Key,
+}
+
+/// Why an authority cannot sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The part that is at fault.
+    pub part: Part,
+    /// What is wrong with it, to be read after its name.
+    pub problem: &'static str,
+}
+
+/// What is wrong with an authority, if anything is. One that has ended is as bad as none: nobody accepts its leaves.
+pub fn authority_fault(authority: &Certified, now: Timestamp) -> Option<Fault> {
+    let fault = |part, problem| Some(Fault { part, problem });
+    let Some(facts) = Facts::read(&authority.certificate) else {
+        return fault(Part::Certificate, "must be a certificate, PEM");
+    };
+    let Ok(key) = KeyPair::from_pem(&authority.key) else {
+        return fault(Part::Key, "must be a private key, PEM");
+    };
+    if facts.public_key != key.subject_public_key_info() {
+        return fault(Part::Key, "must be the key of the certificate");
+    }
+    if facts.not_after < now.as_second() {
+        return fault(Part::Certificate, "has ended");
+    }
+    None
+}
+
 /// Whether a leaf can stay: of this authority, for exactly these names, with more than a third of its life left.
 pub fn is_current(leaf: &str, authority: &str, names: &[String], now: Timestamp) -> bool {
     let (Some(leaf), Some(authority)) = (Facts::read(leaf), Facts::read(authority)) else {
@@ -125,6 +161,8 @@ struct Facts {
     own_key: Option<Vec<u8>>,
     /// RFC 5280 §4.2.1.1.
     issuer_key: Option<Vec<u8>>,
+    /// `SubjectPublicKeyInfo`, DER.
+    public_key: Vec<u8>,
 }
 
 impl Facts {
@@ -136,6 +174,7 @@ impl Facts {
             names: Vec::new(),
             own_key: None,
             issuer_key: None,
+            public_key: certificate.public_key().raw.to_vec(),
         };
         for extension in certificate.extensions() {
             match extension.parsed_extension() {

@@ -16,10 +16,14 @@
 //! [`certificate`] our own authority · [`condition`] what status says · [`lease`] who acts · [`names`], [`labels`] of
 //! children · [`settings`] what it was told · [`render`] and [`local`] a gateway without a cluster ·
 //! [`problem`], [`report`] what people are told.
+//! [`certificate`] our own authority · [`names`], [`labels`] of children · [`settings`] what it was told · [`render`] and [`local`] a gateway without a cluster ·
+//! [`call`], [`apply`] how the API server is asked · [`problem`], [`report`] what people are told.
 //!
 //! `mail_relay` and `mail_sender` have pure `validate`, `plan`, `build` and `status`: no client, no clock, no files.
 
 pub mod address;
+pub mod apply;
+pub mod call;
 #[cfg(test)]
 mod cases;
 pub mod certificate;
@@ -27,8 +31,10 @@ pub mod check;
 pub mod command;
 pub mod condition;
 pub mod crds;
+pub mod fence;
 pub mod grant;
 pub mod input;
+pub mod installation;
 pub mod labels;
 pub mod lease;
 pub mod local;
@@ -44,5 +50,7 @@ pub mod schema;
 pub mod secret;
 pub mod settings;
 pub mod stores;
+#[cfg(test)]
+mod testing;
 pub mod unsupported;
 pub mod watch;

@@ -2,6 +2,9 @@
 //!
 //! Three types exist, and the admission policy lets the operator write no other.
 
+mod kept;
+pub mod writer;
+
 use std::{collections::BTreeMap, fmt};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -24,6 +27,14 @@ impl SecretType {
             Self::Key => "posthouse.dev/key",
             Self::Relay => "posthouse.dev/relay",
             Self::Binding => "servicebinding.io/smtp",
+        }
+    }
+
+    /// Whether a Secret of this type never changes: it holds what nobody can compute again.
+    pub const fn is_immutable(self) -> bool {
+        match self {
+            Self::Key => true,
+            Self::Relay | Self::Binding => false,
         }
     }
 }

@@ -1,0 +1,71 @@
+//! When each Secret was last written, and so when it is due again.
+//!
+//! Nobody here can see whether somebody changed a Secret, so each is written again once an hour. Lost with the process,
+//! and then all are written once more, which changes nothing.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use aws_lc_rs::digest;
+use serde_json::Value;
+use tokio::time::Instant;
+
+/// A Secret that nobody complained about is written again after this.
+const AGAIN: Duration = Duration::from_hours(1);
+
+/// What was last written, and when it is due again.
+struct Kept {
+    digest: Vec<u8>,
+    due: Instant,
+}
+
+/// Namespace and name.
+type Name = (String, String);
+
+/// The Secrets that were written.
+#[derive(Default)]
+pub(super) struct Schedule(Mutex<HashMap<Name, Kept>>);
+
+impl Schedule {
+    /// Whether the same was written and is not due again.
+    pub(super) fn is_current(&self, name: &Name, body: &Value) -> bool {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(name).is_some_and(|kept| {
+            kept.digest == sha256(&body.to_string()) && Instant::now() < kept.due
+        })
+    }
+
+    /// A Secret was written.
+    pub(super) fn written(&self, name: Name, body: &Value) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = if kept.contains_key(&name) {
+            AGAIN
+        } else {
+            first(&name)
+        };
+        let digest = sha256(&body.to_string());
+        let due = Instant::now() + wait;
+        kept.insert(name, Kept { digest, due });
+    }
+
+    pub(super) fn forget(&self, name: &Name) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.remove(name);
+    }
+}
+
+/// When a Secret is written for the second time: somewhere within the hour, by its name, so that a start of the operator
+/// does not make all of them due together for ever.
+fn first(name: &Name) -> Duration {
+    let digest = sha256(&format!("{}/{}", name.0, name.1));
+    let share = digest.first().copied().unwrap_or_default();
+    AGAIN / 4 + (AGAIN * 3 / 4).mul_f64(f64::from(share) / 255.0)
+}
+
+fn sha256(text: &str) -> Vec<u8> {
+    let digest = digest::digest(&digest::SHA256, text.as_bytes());
+    digest.as_ref().to_vec()
+}
