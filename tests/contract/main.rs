@@ -7,23 +7,46 @@
     reason = "a test fails by panicking"
 )]
 
+mod alerts_say_what_to_do;
+mod argocd_tells_health;
 mod opens_spools_of_every_format;
+mod the_chart_gives_no_right_too_many;
 mod the_chart_is_current;
 mod the_demonstration_relays;
 mod what_is_rendered_is_accepted;
+mod what_is_watched_is_exported;
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use posthouse_tests::{gateway::executable, peer};
 
+/// A file of this repository.
+fn repository(path: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    root.join(path)
+}
+
 /// The examples users begin with.
 fn example(name: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    root.join("operator/examples").join(name)
+    repository("operator/examples").join(name)
+}
+
+/// A program of Kubernetes' surroundings: beside the control plane of the tests, else wherever programs are. `None`
+/// after saying that its test is skipped.
+fn kubernetes_program(name: &str) -> Option<PathBuf> {
+    let cache = Path::new(&env::var_os("HOME").unwrap_or_default()).join(".cache/posthouse");
+    let cached = fs::read_dir(cache).into_iter().flatten().flatten();
+    let folders = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
+    folders
+        .into_iter()
+        .chain(cached.map(|entry| entry.path()))
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+        .or_else(|| peer::program(name))
 }
 
 /// `render --local` of some files into a folder; what it said.

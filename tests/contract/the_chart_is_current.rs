@@ -1,15 +1,16 @@
 //! What the chart holds a copy of is the same as the original.
 
-use std::{fs, path::Path};
+use std::fs;
+
+use crate::repository;
 
 /// The chart can only read files inside its own folder, so the definitions lie there a second time.
 #[test]
 fn its_definitions_are_those_of_crds() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let update = std::env::vars().any(|(name, _)| name == "UPDATE_GOLDEN");
-    let folder = root.join("charts/posthouse/files/crds");
+    let folder = repository("charts/posthouse/files/crds");
     let mut names = Vec::new();
-    for entry in fs::read_dir(root.join("crds")).unwrap() {
+    for entry in fs::read_dir(repository("crds")).unwrap() {
         let original = entry.unwrap().path();
         let name = original.file_name().unwrap().to_owned();
         if update {
