@@ -13,7 +13,7 @@
 //! In reading order: [`command`] the command line · [`crds`] prints the definitions · [`input`] the objects given ·
 //! [`check`] finds everything wrong with them · [`schema`] what a definition says · [`unsupported`] what is not built ·
 //! [`mail_relay`], [`mail_sender`] from an object to its children · [`grant`] who may send · [`address`] patterns ·
-//! [`certificate`] our own authority · [`condition`] what status says · [`lease`] who acts · [`names`], [`labels`] of
+//! [`certificate`] our own authority · [`condition`] what status says · [`lease`] who acts · [`events`], [`recorder`] what people are told as it happens · [`names`], [`labels`] of
 //! children · [`settings`] what it was told · [`render`] and [`local`] a gateway without a cluster ·
 //! [`problem`], [`report`] what people are told.
 //! [`certificate`] our own authority · [`names`], [`labels`] of children · [`settings`] what it was told · [`render`] and [`local`] a gateway without a cluster ·
@@ -32,6 +32,7 @@ pub mod command;
 pub mod condition;
 pub mod crds;
 pub mod fence;
+pub mod events;
 pub mod grant;
 pub mod input;
 pub mod installation;
@@ -44,6 +45,7 @@ pub mod metrics;
 pub mod names;
 pub mod problem;
 pub mod quantity;
+pub mod recorder;
 pub mod render;
 pub mod report;
 pub mod schema;
