@@ -34,8 +34,8 @@ pub struct Observed<'a> {
     pub facts: &'a Facts,
     /// What validation found.
     pub findings: &'a Findings,
-    /// What was found against what lives: `InvalidSpec`, `StorageImmutable` or `StorageNotExpanded`, each with a
-    /// message.
+    /// What was found against what lives: `InvalidSpec`, `NamespaceNotServed`, `StorageImmutable` or
+    /// `StorageNotExpanded`, each with a message.
     pub live: &'a [(Reason, String)],
     /// What the MailRelay says, if it is valid.
     pub valid: Option<&'a ValidRelay>,

@@ -23,19 +23,12 @@ pub(super) fn accepted(observed: &Observed) -> Verdict {
         return Verdict::fails(Reason::InvalidSpec, problems.join("; "));
     }
     let facts = observed.facts;
-    if !facts.is_served {
-        let namespace = facts
-            .relay
-            .metadata
-            .namespace
-            .as_deref()
-            .unwrap_or_default();
-        return Verdict::fails(
-            Reason::NamespaceNotServed,
-            format!(
-                "the operator serves no relays in namespace {namespace:?}: add it to the chart's value relayNamespaces"
-            ),
-        );
+    let not_served = (!facts.is_served).then(|| not_served(observed));
+    if let Some(text) = live(observed, Reason::NamespaceNotServed)
+        .next()
+        .or(not_served)
+    {
+        return Verdict::fails(Reason::NamespaceNotServed, text);
     }
     let warnings: Vec<_> = texts(&observed.findings.warnings).collect();
     if warnings.is_empty() {
@@ -44,6 +37,14 @@ pub(super) fn accepted(observed: &Observed) -> Verdict {
         let text = format!("the spec is valid; warning: {}", warnings.join("; "));
         Verdict::holds(Reason::Accepted, text)
     }
+}
+
+fn not_served(observed: &Observed) -> String {
+    let metadata = &observed.facts.relay.metadata;
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    format!(
+        "the operator serves no relays in namespace {namespace:?}: add it to the chart's value relayNamespaces"
+    )
 }
 
 fn texts(problems: &[crate::problem::Problem]) -> impl Iterator<Item = String> {
@@ -129,10 +130,12 @@ fn document(observed: &Observed, gateways: &[Gateway]) -> Verdict {
             );
         }
         ApplyOutcome::NotTried => {
-            return Verdict::unknown(
-                Reason::Pending,
-                "nothing is written before the spec is accepted",
-            );
+            let why = if observed.facts.namespace_is_terminating {
+                "nothing can be written: the namespace is being deleted"
+            } else {
+                "nothing is written before the spec is accepted"
+            };
+            return Verdict::unknown(Reason::Pending, why);
         }
         ApplyOutcome::Applied { .. } | ApplyOutcome::Failed { .. } | ApplyOutcome::FenceMissing => {
         }

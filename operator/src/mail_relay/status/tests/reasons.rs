@@ -374,3 +374,20 @@ fn both(world: &mut World, change: Change, reason: Reason, first: Reason) {
     }
     world.says(0).files.missing.extend(missing_before);
 }
+
+/// The API server refuses a status as a whole.
+#[test]
+fn every_status_fits_the_schema() {
+    let schema = crate::schema::Schema::of("MailRelay").unwrap();
+    for (row, (change, ..)) in TABLE.iter().enumerate() {
+        let mut world = World::healthy();
+        change(&mut world);
+        world.later(1);
+        let problems = schema.problems(&serde_json::to_value(&*world.facts.relay).unwrap());
+        let of_status: Vec<_> = problems
+            .iter()
+            .filter(|problem| problem.path.starts_with("status"))
+            .collect();
+        assert!(of_status.is_empty(), "row {row}: {of_status:?}");
+    }
+}
