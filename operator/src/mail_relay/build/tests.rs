@@ -123,8 +123,8 @@ fn services_map_ports_and_let_the_server_speak_first() {
     let headless = json(&children.headless_service);
     assert_eq!(headless["spec"]["publishNotReadyAddresses"], true);
     assert_eq!(headless["spec"]["clusterIP"], "None");
+    assert_eq!(service["spec"]["sessionAffinity"], "None");
     for service in [&service, &headless] {
-        assert_eq!(service["spec"]["sessionAffinity"], "None");
         assert_eq!(service["spec"]["ipFamilyPolicy"], "PreferDualStack");
         assert_eq!(
             service["spec"]["selector"],
