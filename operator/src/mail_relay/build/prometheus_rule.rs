@@ -14,10 +14,10 @@ use super::{BuildError, Request, service_monitor::object};
 const RULES: &str = include_str!("prometheus_rule/rules.yaml");
 
 /// Stands for the relay's namespace in [`RULES`].
-const NAMESPACE: &str = "__NAMESPACE__";
+const NAMESPACE: &str = "@NAMESPACE@";
 
 /// Stands for its name.
-const RELAY: &str = "__RELAY__";
+const RELAY: &str = "@RELAY@";
 
 /// The PrometheusRule, where the kind exists and the user did not say Never.
 pub(super) fn build(request: &Request<'_>) -> Result<Option<DynamicObject>, BuildError> {
