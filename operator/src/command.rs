@@ -28,7 +28,7 @@ enum Command {
     Crds,
     /// Validate offline; print every problem.
     Check(Check),
-    /// Write what the gateway needs to run without a cluster.
+    /// Print the objects that a MailRelay becomes, or write what a gateway needs to run without a cluster.
     Render(Render),
 }
 
@@ -48,12 +48,15 @@ pub struct Render {
     #[command(flatten)]
     pub(crate) files: Files,
     /// Write gateway.yaml, senders.json, secrets, keys and bindings below this folder.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) local: PathBuf,
+    #[arg(long, value_name = "DIR", conflicts_with = "api_versions")]
+    pub(crate) local: Option<PathBuf>,
+    /// What the cluster has besides Kubernetes' own kinds, as in monitoring.coreos.com/v1 or security.openshift.io/v1.
+    #[arg(long, value_name = "VERSION", value_delimiter = ',')]
+    pub(crate) api_versions: Vec<String>,
     /// Bind a listener elsewhere than on 127.0.0.1 and its own port (below 1024: port + 2000).
-    #[arg(long, value_name = "NAME=ADDR")]
+    #[arg(long, value_name = "NAME=ADDR", requires = "local")]
     pub(crate) listen: Vec<Listen>,
-    /// How problems and the written bindings are printed.
+    /// How the objects, or problems and the written bindings, are printed.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
 }

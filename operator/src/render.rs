@@ -1,12 +1,16 @@
-//! `posthouse-operator render --local DIR`: a gateway's configuration from the same objects a cluster would get.
+//! `posthouse-operator render`: children as YAML ([`manifests`]), or with `--local DIR` a gateway's configuration from
+//! the same objects a cluster would get.
 //!
-//! The objects given are all there is: exactly one MailRelay, and everything it refers to. Nothing is written unless
-//! everything is right.
+//! With `--local` the objects given are all there is: exactly one MailRelay, and everything it refers to. Nothing is
+//! written unless everything is right.
+
+mod manifests;
 
 use std::{
     collections::BTreeMap,
     io::{self, Write},
     net::SocketAddr,
+    path::Path,
 };
 
 use crate::{
@@ -19,8 +23,22 @@ use crate::{
     report::Report,
 };
 
+#[cfg(test)]
+pub(crate) use manifests::plan;
+
 /// Runs the command.
 pub fn run(arguments: &command::Render, environment: &mut Environment<'_>) -> io::Result<Exit> {
+    match &arguments.local {
+        Some(directory) => write(arguments, directory, environment),
+        None => manifests::run(arguments, environment),
+    }
+}
+
+fn write(
+    arguments: &command::Render,
+    directory: &Path,
+    environment: &mut Environment<'_>,
+) -> io::Result<Exit> {
     let input = Input::read(&arguments.files.paths, environment.input.as_mut());
     let mut checked = check(&input, Audience::Local);
     let place = one_relay(&input, &mut checked).and_then(|(object, relay)| {
@@ -40,7 +58,7 @@ pub fn run(arguments: &command::Render, environment: &mut Environment<'_>) -> io
         addresses,
         now: environment.now,
     };
-    match local::write(&request, &arguments.local) {
+    match local::write(&request, directory) {
         Ok(written) => {
             print(&written, arguments.output, &mut environment.out)?;
             Ok(Exit::Done)

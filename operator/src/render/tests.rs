@@ -298,11 +298,21 @@ fn addresses_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn rendering_wants_a_place_for_it() {
-    let error =
-        CommandLine::try_parse_from(["posthouse-operator", "render", "-f", "-"]).unwrap_err();
-    assert_eq!(error.exit_code(), 2);
-    assert!(error.to_string().contains("--local <DIR>"), "{error}");
+fn addresses_are_for_this_machine_and_api_versions_for_a_cluster() {
+    for wrong in [
+        &["--listen", "a=127.0.0.1:2525"][..],
+        &[
+            "--local",
+            "out",
+            "--api-versions",
+            "monitoring.coreos.com/v1",
+        ],
+    ] {
+        let line = ["posthouse-operator", "render", "-f", "-"];
+        let error = CommandLine::try_parse_from(line.iter().chain(wrong)).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("--local <DIR>"), "{error}");
+    }
 }
 
 #[test]

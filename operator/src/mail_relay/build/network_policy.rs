@@ -3,7 +3,10 @@
 //! A rule without `from` lets everybody in, so a rule for nobody must not be written at all: with no grant and no
 //! network the listeners are closed. Metrics are open to all unless namespaces are named.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use k8s_openapi::{
     api::networking::v1::{
@@ -118,11 +121,38 @@ fn pods(labels: BTreeMap<String, String>) -> NetworkPolicyPeer {
     }
 }
 
-fn network(cidr: String) -> NetworkPolicyPeer {
+fn network(given: String) -> NetworkPolicyPeer {
+    let cidr = canonical(&given).unwrap_or(given);
     NetworkPolicyPeer {
         ip_block: Some(IPBlock { cidr, except: None }),
         ..NetworkPolicyPeer::default()
     }
+}
+
+/// A network as the API server wants it: without bits behind the prefix, and IPv4 as such (Kubernetes' validation of
+/// addresses, KEP-4858).
+fn canonical(cidr: &str) -> Option<String> {
+    let (address, prefix) = cidr.split_once('/')?;
+    let (address, prefix): (IpAddr, u32) = (address.parse().ok()?, prefix.parse().ok()?);
+    let (address, prefix) = match (address, address.to_canonical()) {
+        (IpAddr::V6(_), IpAddr::V4(mapped)) if prefix >= 96 => (IpAddr::V4(mapped), prefix - 96),
+        _ => (address, prefix),
+    };
+    let first: IpAddr = match address {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX
+                .checked_shl(32_u32.checked_sub(prefix)?)
+                .unwrap_or(0);
+            Ipv4Addr::from_bits(v4.to_bits() & mask).into()
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX
+                .checked_shl(128_u32.checked_sub(prefix)?)
+                .unwrap_or(0);
+            Ipv6Addr::from_bits(v6.to_bits() & mask).into()
+        }
+    };
+    Some(format!("{first}/{prefix}"))
 }
 
 /// Every pod of the namespaces a grant means.
@@ -177,5 +207,25 @@ fn rule(ports: &[u16], from: Vec<NetworkPolicyPeer>) -> NetworkPolicyIngressRule
     NetworkPolicyIngressRule {
         ports: Some(ports.iter().map(port).collect()),
         from: Some(from).filter(|from| !from.is_empty()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_written_as_the_api_server_wants_them() {
+        for (given, expected) in [
+            ("10.1.2.3/8", "10.0.0.0/8"),
+            ("10.1.2.3/32", "10.1.2.3/32"),
+            ("192.0.2.1/0", "0.0.0.0/0"),
+            ("2001:DB8:0:1::1/32", "2001:db8::/32"),
+            ("::1/0", "::/0"),
+            ("::ffff:10.1.2.3/104", "10.0.0.0/8"),
+            ("::ffff:10.1.2.3/64", "::/64"),
+        ] {
+            assert_eq!(canonical(given).as_deref(), Some(expected), "{given}");
+        }
     }
 }

@@ -45,6 +45,8 @@ pub fn build(request: &Request<'_>) -> Service {
                 .filter(|_| kind != ServiceType::ClusterIp)
                 .map(|policy| policy_name(policy).to_owned()),
             ports: Some(ports.collect()),
+            // Clients are many and a session is short.
+            session_affinity: Some("None".to_owned()),
             ..spec(&request.valid.name)
         }),
         status: None,
@@ -82,12 +84,11 @@ pub fn headless(request: &Request<'_>) -> Service {
     }
 }
 
-/// What both have. Clients are many and a session is short: no affinity.
+/// What both have.
 fn spec(relay: &str) -> ServiceSpec {
     ServiceSpec {
         selector: Some(labels::selector(relay)),
         ip_family_policy: Some("PreferDualStack".to_owned()),
-        session_affinity: Some("None".to_owned()),
         ..ServiceSpec::default()
     }
 }

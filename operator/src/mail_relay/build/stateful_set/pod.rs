@@ -152,7 +152,7 @@ fn container(request: &Request<'_>) -> Container {
             variable("POD_UID", "metadata.uid"),
         ]),
         ports: Some(ports(request)),
-        // Two periods more than a slow disk may stop it for: a restart makes nothing faster.
+        // A minute: a restart makes a slow disk no faster.
         liveness_probe: Some(probe("/livez", 10, 6)),
         readiness_probe: Some(probe("/readyz", 5, 2)),
         resources: Some(resources(request.relay.spec.resources.as_ref())),
