@@ -37,7 +37,7 @@ use std::sync::Arc;
 use posthouse_config::{Snapshot, reason::Reason};
 use tokio::sync::{mpsc, watch};
 
-pub use by_hand::{Filter, QueueHandle, Refusal, ShownMessage, ShownRecipient};
+pub use by_hand::{Account, Filter, QueueHandle, Refusal, ShownMessage, ShownRecipient};
 pub use dispatcher::QueueTask;
 pub use schedule::figures::{Figures, Listed};
 

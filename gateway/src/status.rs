@@ -149,8 +149,10 @@ impl Running {
         status.listeners = self.inbound.listening();
         status.sessions = self.inbound.sessions();
         // A queue whose task has ended has nothing to tell: the gateway is stopping.
-        if let Ok((queue, failures)) = self.queue.status().await {
-            (status.queue, status.failures) = (queue, failures);
+        if let Ok(account) = self.queue.account().await {
+            status.queue = account.figures.status();
+            status.failures = account.failures;
+            status.waiting = account.waiting;
         }
         status.upstreams = self
             .upstreams

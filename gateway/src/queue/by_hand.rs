@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use posthouse_config::{
     reason::Reason,
-    status::{FailureStatus, QueueStatus},
+    status::{FailureStatus, WaitingStatus},
 };
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
@@ -102,11 +102,22 @@ pub struct ShownRecipient {
     pub next_attempt: Option<String>,
 }
 
+/// What the queue tells for status.
+#[derive(Debug)]
+pub struct Account {
+    /// What waits.
+    pub figures: Figures,
+    /// Whose mail failed of late.
+    pub failures: Vec<FailureStatus>,
+    /// Whose mail waits, at most 500, those with held mail first.
+    pub waiting: Vec<WaitingStatus>,
+}
+
 /// What is asked of the queue's task.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// What it adds up to, and whose mail failed.
-    Figures(oneshot::Sender<(Figures, Vec<FailureStatus>)>),
+    /// What it adds up to.
+    Figures(oneshot::Sender<Account>),
     /// Every message.
     List(oneshot::Sender<Vec<Listed>>),
     /// To try one now.
@@ -126,13 +137,12 @@ pub struct QueueHandle {
 impl QueueHandle {
     /// What waits now. Publishes the metrics of the queue on the way.
     pub async fn figures(&self) -> Result<Figures, Refusal> {
-        Ok(self.ask(Command::Figures).await?.0)
+        Ok(self.ask(Command::Figures).await?.figures)
     }
 
-    /// For status: what waits, and whose mail failed since the start.
-    pub async fn status(&self) -> Result<(QueueStatus, Vec<FailureStatus>), Refusal> {
-        let (figures, failures) = self.ask(Command::Figures).await?;
-        Ok((figures.status(), failures))
+    /// For status: what waits and for whom, and whose mail failed since the start.
+    pub async fn account(&self) -> Result<Account, Refusal> {
+        self.ask(Command::Figures).await
     }
 
     /// The messages that fit, oldest first. Reads each message that the schedule's own knowledge does not rule out.

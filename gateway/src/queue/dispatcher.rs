@@ -300,7 +300,7 @@ impl QueueTask {
                 let now = Now::read(&*self.shared.clock);
                 self.take_in(now);
                 self.publish(now);
-                let _ = answer.send((self.figures(), self.progress.failures.recent(now.wall)));
+                let _ = answer.send(self.account(now));
             }
             Command::List(answer) => {
                 let _ = answer.send(self.schedule.listing());

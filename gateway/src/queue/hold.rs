@@ -77,7 +77,37 @@ struct Hold {
     /// When the last refusal came.
     last_refusal: Option<Timestamp>,
     waiting: VecDeque<(LaneId, Entry)>,
+    sums: Sums,
+}
+
+/// What the entries that wait for a hold add up to: kept with every change, so that figures cost nothing per message.
+#[derive(Debug, Default)]
+struct Sums {
     tally: Tally,
+    /// Messages, by lane.
+    by_lane: BTreeMap<LaneId, u64>,
+}
+
+impl Sums {
+    fn add(&mut self, lane: LaneId, entry: &Entry) {
+        self.tally.add(entry);
+        if !entry.is_extra() {
+            *self.by_lane.entry(lane).or_default() += 1;
+        }
+    }
+
+    fn subtract(&mut self, lane: LaneId, entry: &Entry) {
+        self.tally.subtract(entry);
+        if entry.is_extra() {
+            return;
+        }
+        if let Some(messages) = self.by_lane.get_mut(&lane) {
+            *messages = messages.saturating_sub(1);
+            if *messages == 0 {
+                self.by_lane.remove(&lane);
+            }
+        }
+    }
 }
 
 /// All holds, and the entries that wait for them.
@@ -152,7 +182,7 @@ impl Holds {
             next_probe,
             last_refusal: None,
             waiting: VecDeque::new(),
-            tally: Tally::default(),
+            sums: Sums::default(),
         };
         self.by_key.insert(key, hold);
         released
@@ -171,7 +201,7 @@ impl Holds {
             .get_mut(&(Arc::clone(upstream), reverse_path.clone()))
         {
             Some(hold) => {
-                hold.tally.add(&entry);
+                hold.sums.add(lane, &entry);
                 hold.waiting.push_back((lane, entry));
                 self.next_probe = Some(
                     self.next_probe
@@ -207,7 +237,7 @@ impl Holds {
         self.by_key
             .values_mut()
             .flat_map(|hold| {
-                hold.tally = Tally::default();
+                hold.sums = Sums::default();
                 std::mem::take(&mut hold.waiting)
             })
             .collect()
@@ -232,7 +262,7 @@ impl Holds {
             hold.waiting.retain(|(lane, entry)| {
                 let take = free.iter().any(|name| may(*lane, entry, name));
                 if take {
-                    hold.tally.subtract(entry);
+                    hold.sums.subtract(*lane, entry);
                     taken.push((Arc::clone(upstream), *lane, *entry));
                 }
                 !take
@@ -274,7 +304,7 @@ impl Holds {
             .filter(|hold| hold.next_probe <= now)
         {
             if let Some((lane, entry)) = hold.waiting.pop_front() {
-                hold.tally.subtract(&entry);
+                hold.sums.subtract(lane, &entry);
                 hold.next_probe = now.plus(PROBE_INTERVAL);
                 probes.push((lane, entry.probe(true)));
             }
@@ -296,9 +326,15 @@ impl Holds {
             tallies
                 .entry(Arc::clone(upstream))
                 .or_default()
-                .merge(&hold.tally);
+                .merge(&hold.sums.tally);
         }
         tallies
+    }
+
+    /// Messages that wait, by lane; a lane comes once for each hold.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = (LaneId, u64)> {
+        let of_holds = self.by_key.values().flat_map(|hold| &hold.sums.by_lane);
+        of_holds.map(|(&lane, &messages)| (lane, messages))
     }
 
     /// Every entry that waits, with its lane and the upstream it waits for.
@@ -322,7 +358,7 @@ impl Holds {
             hold.waiting.retain(|(lane, entry)| {
                 let take = taken.len() < limit && fits(entry, last_refusal);
                 if take {
-                    hold.tally.subtract(entry);
+                    hold.sums.subtract(*lane, entry);
                     taken.push((*lane, *entry));
                 }
                 !take

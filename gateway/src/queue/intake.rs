@@ -98,6 +98,11 @@ impl Inbox {
         self.lock().backlog.get(sender).copied().unwrap_or(0)
     }
 
+    /// Who has messages that are not settled, and how many.
+    pub(crate) fn backlogs(&self) -> HashMap<SenderIdentity, u64> {
+        self.lock().backlog.clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing that is done under the lock can leave it half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -10,6 +10,7 @@ mod due;
 mod ends;
 pub(crate) mod figures;
 mod parts;
+mod senders;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

@@ -18,6 +18,7 @@ mod model;
 mod parts;
 mod reports;
 mod routing;
+mod senders;
 mod stopping;
 mod straight;
 

@@ -6,16 +6,19 @@ use std::{
     time::Duration,
 };
 
-use posthouse_config::document::NO_UPSTREAM;
+use posthouse_config::{document::NO_UPSTREAM, status::WaitingStatus};
 
 use super::QueueTask;
 use crate::{
     metrics::QUEUE_STATES,
-    queue::{Figures, entry::Now},
+    queue::{Account, Figures, entry::Now},
 };
 
 /// How often the figures are published while something changes.
 const PUBLISH: Duration = Duration::from_secs(1);
+
+/// Senders whose waiting mail is told: an answer must stay small.
+const WAITING: usize = 500;
 
 /// How often the figures are published while nothing changes but age.
 const PUBLISH_IDLE: Duration = Duration::from_secs(15);
@@ -25,6 +28,36 @@ impl QueueTask {
         let mut figures = self.schedule.figures();
         figures.clock_jumped = self.progress.clock.has_jumped();
         figures
+    }
+
+    /// Everything that status asks for.
+    pub(super) fn account(&mut self, now: Now) -> Account {
+        Account {
+            figures: self.figures(),
+            failures: self.progress.failures.recent(now.wall),
+            waiting: self.waiting(),
+        }
+    }
+
+    /// Whose mail waits, those with held mail first.
+    fn waiting(&self) -> Vec<WaitingStatus> {
+        let held = self.schedule.held_by_sender();
+        let backlogs = self.shared.inbox.backlogs();
+        let waiting = backlogs
+            .into_iter()
+            .map(|(sender, messages)| WaitingStatus {
+                // A part that is held may be counted a moment before its message is.
+                held: held.get(&sender).copied().unwrap_or(0).min(messages),
+                sender: sender.to_string(),
+                messages,
+            });
+        let mut waiting: Vec<_> = waiting.collect();
+        waiting.sort_by(|a, b| {
+            let by_figures = (b.held, b.messages).cmp(&(a.held, a.messages));
+            by_figures.then_with(|| a.sender.cmp(&b.sender))
+        });
+        waiting.truncate(WAITING);
+        waiting
     }
 
     /// Writes the figures to the metrics.

@@ -270,6 +270,16 @@ impl Schedule {
         listed
     }
 
+    /// Messages of a lane that are held, for a cause of their own or since every target is.
+    pub(super) fn held_in(&self, lane: &Lane) -> u64 {
+        let shown = self.shown(lane);
+        let is_held = |waiting: &Waiting| shown.waiting(*waiting) == Waiting::Held;
+        let messages = Waiting::ALL.into_iter().filter(is_held);
+        messages
+            .filter_map(|waiting| lane.tally.messages.get(waiting as usize))
+            .sum()
+    }
+
     fn shown(&self, lane: &Lane) -> Shown {
         let Some(upstream) = lane
             .shown_target()

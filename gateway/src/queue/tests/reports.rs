@@ -45,7 +45,7 @@ async fn one_report_for_all_that_failed_in_one_attempt() {
     );
     assert_eq!(reports[0].id, id.report(2));
     assert_eq!(reports[0].sender.to_string(), "posthouse");
-    let (_, failures) = bench.handle.status().await.unwrap();
+    let failures = bench.handle.account().await.unwrap().failures;
     assert_eq!((failures[0].sender.as_str(), failures[0].count), ("a.b", 2));
     assert!(
         bench
