@@ -18,7 +18,7 @@ pub(in crate::mail_relay) mod world;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use posthouse_api::mail_relay::status::DrainStatus;
 
-pub use volumes::{DEFAULT_SIZE, refused};
+pub use volumes::{DEFAULT_SIZE, expansion_refused};
 
 use super::{facts::Facts, validate::ValidRelay};
 

@@ -202,4 +202,6 @@ fn stuck(facts: &Facts, gateway: &Gateway, drain: &DrainStatus) -> Option<Notice
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

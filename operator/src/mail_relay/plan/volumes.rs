@@ -65,7 +65,7 @@ pub(super) fn growth(facts: &Facts, replicas: u32) -> Growth {
 }
 
 /// What people read where the API server refused to enlarge a claim.
-pub fn refused(claim: &str, why: &str) -> String {
+pub fn expansion_refused(claim: &str, why: &str) -> String {
     format!(
         "claim {claim} cannot be enlarged: {why}; set spec.storage.volumeClaim.size back if its class does not allow expansion, or replace the volumes one by one"
     )
@@ -88,7 +88,7 @@ fn why_not(claim: &PersistentVolumeClaim, wanted: Amount, now: Timestamp) -> Opt
         return None;
     }
     if let Some(why) = refusal(claim) {
-        return Some(refused(name, &why));
+        return Some(expansion_refused(name, &why));
     }
     let since = last_step(claim)?;
     (now.duration_since(since) >= PATIENCE).then(|| {
