@@ -49,7 +49,7 @@ fn by_alerts_and_dashboard() {
 #[test]
 fn by_the_pages() {
     let exported = exported();
-    for file in ["README.md", "operator/alerts.md"] {
+    for file in ["README.md", "operator/alerts.md", "operator/guide.md"] {
         let named = named(&fs::read_to_string(repository(file)).unwrap());
         for metric in named.into_keys().filter(|metric| has_table(metric)) {
             assert!(exported.contains_key(&metric), "{file} names {metric}");
