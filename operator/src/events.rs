@@ -71,11 +71,12 @@ fn is_told(before: Option<&Condition>, after: &Condition) -> Option<bool> {
         return is_own.then(|| !reason(Reason::Draining));
     }
     if is(after, ConditionStatus::True) {
-        let is_news = match before {
-            None => true,
-            Some(before) => !is(before, ConditionStatus::True),
-        };
-        return is_news.then_some(false);
+        // A rollout makes references unknown until the first new gateway has reported: that is no recovery.
+        let is_recovery = before.is_some_and(|before| {
+            is(before, ConditionStatus::False)
+                || (is(before, ConditionStatus::Unknown) && after.type_ != RESOLVED_REFS)
+        });
+        return is_recovery.then_some(false);
     }
     let was_known = before.is_some_and(|before| !is(before, ConditionStatus::Unknown));
     (after.type_ == QUEUE_HEALTHY && reason(Reason::NoReport) && was_known).then_some(true)
@@ -122,7 +123,7 @@ mod tests {
 
     /// Type, status and reason before and after, and whether it is told: as a warning or not.
     const ROWS: &[Row] = &[
-        (ACCEPTED, None, ("True", "Accepted"), NORMAL),
+        (ACCEPTED, None, ("True", "Accepted"), None),
         (ACCEPTED, None, ("False", "InvalidSpec"), WARNING),
         (
             ACCEPTED,
@@ -159,6 +160,18 @@ mod tests {
             Some(("True", "ResolvedRefs")),
             ("Unknown", "Pending"),
             None,
+        ),
+        (
+            RESOLVED_REFS,
+            Some(("Unknown", "Pending")),
+            ("True", "ResolvedRefs"),
+            None,
+        ),
+        (
+            RESOLVED_REFS,
+            Some(("False", "SecretNotFound")),
+            ("True", "ResolvedRefs"),
+            NORMAL,
         ),
         (
             PROGRAMMED,
@@ -265,7 +278,8 @@ mod tests {
         new.conditions
             .extend(status(ACCEPTED, "True", "Accepted").conditions);
         new.conditions[0].message = "x".repeat(30_000);
-        let notices = transitions(None, &new);
+        let old = status(ACCEPTED, "False", "InvalidSpec");
+        let notices = transitions(Some(&old), &new);
         let told: Vec<_> = notices
             .iter()
             .map(|notice| {
