@@ -53,7 +53,8 @@ pub(super) struct Gateway<'a> {
 }
 
 /// Whether every ready gateway has answered or had time to: before that, a status would tell of silence where nobody
-/// has asked. It is early after the start of the operator and after that of a gateway.
+/// has asked. It is early after the start of the operator and after that of a gateway; whoever waits looks again in some
+/// seconds, since a gateway that never answers brings no news.
 pub fn is_heard_out(facts: &Facts) -> bool {
     facts.children.pods.iter().all(|(name, pod)| {
         let is_awaited = match facts.gateways.get(name) {
