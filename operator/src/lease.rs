@@ -15,7 +15,7 @@ use k8s_openapi::{
     api::coordination::v1::Lease as LeaseObject, apimachinery::pkg::apis::meta::v1::MicroTime,
 };
 use kube::{Api, Client, api::PostParams};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracing::{info, warn};
 
 use state::{RETRY, Record, State, Step, TERM};
@@ -44,6 +44,8 @@ pub struct Lease {
     name: String,
     identity: String,
     state: State,
+    /// When a leader looks next; kept here, so that a wait that is dropped and begun again does not put it off.
+    due: Instant,
 }
 
 impl Lease {
@@ -59,6 +61,7 @@ impl Lease {
             name: name.into(),
             identity: identity.into(),
             state: State::Candidate { seen: None },
+            due: Instant::now(),
         }
     }
 
@@ -72,7 +75,8 @@ impl Lease {
         );
         loop {
             self.round().await;
-            if let State::Leader { .. } = self.state {
+            if let State::Leader { renewed } = self.state {
+                self.due = renewed + RETRY;
                 info!(
                     lease = self.name,
                     identity = self.identity,
@@ -89,7 +93,8 @@ impl Lease {
     pub async fn lost(&mut self) {
         while let State::Leader { renewed } = self.state {
             let attempt = async {
-                sleep(RETRY).await;
+                sleep_until(self.due).await;
+                self.due = Instant::now() + RETRY;
                 self.round().await;
             };
             if timeout_at(renewed + state::DEADLINE, attempt)

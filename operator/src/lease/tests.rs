@@ -183,6 +183,19 @@ async fn the_first_acts_and_the_second_waits_for_as_long_as_it_renews() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wait_that_is_dropped_and_begun_again_renews_all_the_same() {
+    let store = store();
+    let mut lease = Operator::of(&store, "a").lease();
+    lease.acquire().await;
+    for _ in 0..100 {
+        let lost = lease.lost();
+        assert!(timeout(Duration::from_secs(3), lost).await.is_err());
+    }
+    let writes = store.lock().unwrap().version;
+    assert!((20..=31).contains(&writes), "{writes}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_that_ask_at_once_one_gets_it() {
     let store = store();
     let (a, b) = (Operator::of(&store, "a"), Operator::of(&store, "b"));

@@ -1,10 +1,11 @@
 //! A MailRelay's status, computed afresh from what is observed.
 //!
-//! [`reason`] every word a condition may say · [`programmed`] `Accepted`, `Programmed`, `Ready` · [`references`] `ResolvedRefs` ·
-//! [`upstreams`], [`queue`] the two that speak of mail · [`gateways`] what each gateway says, and the memory of what it
-//! said · [`write`] when it is worth a write. Pure: the previous status is among the facts, as memory and for the
-//! transition times alone.
+//! [`reason`] every word a condition may say · [`programmed`] `Accepted`, `Programmed`, `Ready` · [`references`]
+//! `ResolvedRefs` · [`upstreams`], [`queue`] the two that speak of mail · [`gateways`], [`figures`] what each gateway
+//! says, and the memory of what it said · [`write`] when it is worth a write. Pure: the previous status is among the
+//! facts, as memory and for the transition times alone.
 
+mod figures;
 mod gateways;
 mod programmed;
 mod queue;
@@ -108,7 +109,7 @@ pub fn status(observed: &Observed) -> MailRelayStatus {
         mail: Some(mail(&verdicts, &ready).as_str().to_owned()),
         upstream_summary: upstreams.summary(),
         endpoints: endpoints(observed),
-        queue: gateways::total(facts, &gateways),
+        queue: figures::total(facts, &gateways),
         gateways: gateways.iter().map(gateways::Gateway::status).collect(),
         upstreams: upstreams.status(),
         senders: senders(observed),

@@ -11,8 +11,9 @@ use k8s_openapi::{
     api::core::v1::{PersistentVolumeClaim, Pod},
     apimachinery::pkg::apis::meta::v1::Time,
 };
-use posthouse_api::mail_relay::status::{GatewayState, GatewayStatus, QueueStatus};
-use posthouse_config::status::SpoolState;
+use posthouse_api::mail_relay::status::{GatewayState, GatewayStatus};
+
+use super::figures::{Figures, whole};
 
 use crate::{
     mail_relay::facts::{Facts, Heard, Report},
@@ -51,18 +52,9 @@ pub(super) struct Gateway<'a> {
     pub(super) is_silent: bool,
 }
 
-/// What waits in a gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Figures {
-    pub(super) messages: i64,
-    pub(super) held: i64,
-    /// Not remembered in status.
-    pub(super) bytes: Option<i64>,
-    pub(super) oldest: Option<Timestamp>,
-}
-
 /// Whether every ready gateway has answered or had time to: before that, a status would tell of silence where nobody
-/// has asked. It is early after the start of the operator and after that of a gateway.
+/// has asked. It is early after the start of the operator and after that of a gateway; whoever waits looks again in some
+/// seconds, since a gateway that never answers brings no news.
 pub fn is_heard_out(facts: &Facts) -> bool {
     facts.children.pods.iter().all(|(name, pod)| {
         let is_awaited = match facts.gateways.get(name) {
@@ -124,8 +116,8 @@ fn gateway<'a>(facts: &'a Facts, relay: &str, name: String) -> Gateway<'a> {
         is_current: pod.is_some_and(|pod| is_current(facts, pod)),
         figures: heard
             .and_then(Heard::last)
-            .and_then(figures)
-            .or_else(|| memory.and_then(from_memory)),
+            .and_then(Figures::of)
+            .or_else(|| memory.and_then(Figures::remembered)),
         name,
         pod,
         heard,
@@ -157,7 +149,7 @@ impl<'a> Gateway<'a> {
     pub(super) fn state(&self) -> GatewayState {
         match self.report() {
             Some(report) if report.status.draining => GatewayState::Draining,
-            Some(report) if self.is_ready() && figures(report).is_some() => GatewayState::Ready,
+            Some(report) if self.is_ready() && Figures::of(report).is_some() => GatewayState::Ready,
             None if self.is_silent => GatewayState::Silent,
             _ => GatewayState::Starting,
         }
@@ -228,39 +220,6 @@ impl<'a> Gateway<'a> {
     }
 }
 
-/// What all gateways have together; absent while nothing is known of any.
-pub(super) fn total(facts: &Facts, gateways: &[Gateway]) -> Option<QueueStatus> {
-    let known: Vec<_> = gateways
-        .iter()
-        .filter_map(|gateway| gateway.figures)
-        .collect();
-    if known.is_empty() {
-        return None;
-    }
-    let sum = |of: fn(&Figures) -> i64| known.iter().map(of).fold(0_i64, i64::saturating_add);
-    let bytes = sum(|figures| figures.bytes.unwrap_or_default());
-    // Octets are not remembered of each gateway: what all had together is, and must not look less either.
-    let is_partial = known
-        .iter()
-        .any(|figures| figures.bytes.is_none() && figures.messages > 0);
-    let before = facts
-        .relay
-        .status
-        .as_ref()
-        .and_then(|status| status.queue.as_ref())
-        .map_or(0, |queue| queue.bytes);
-    Some(QueueStatus {
-        messages: sum(|figures| figures.messages),
-        held: sum(|figures| figures.held),
-        bytes: if is_partial { bytes.max(before) } else { bytes },
-        oldest_message_time: known
-            .iter()
-            .filter_map(|figures| figures.oldest)
-            .min()
-            .map(|oldest| Time(whole(oldest))),
-    })
-}
-
 /// Whether a pod takes traffic and is not on its way out.
 pub(super) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod
@@ -271,40 +230,6 @@ pub(super) fn is_ready(pod: &Pod) -> bool {
         && conditions.into_iter().flatten().any(|condition| {
             condition.type_ == crate::condition::READY && condition.status == "True"
         })
-}
-
-/// A time of an answer; gateways write RFC 3339.
-pub(super) fn time(text: &str) -> Option<Timestamp> {
-    text.parse().ok()
-}
-
-/// A time as the API server stores it: in whole seconds.
-pub(super) fn whole(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
-}
-
-/// The figures of an answer, unless the spool is not in use: a queue that was not read yet is not empty.
-fn figures(report: &Report) -> Option<Figures> {
-    let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    let queue = &report.status.queue;
-    match report.status.spool.state {
-        SpoolState::Starting | SpoolState::Failed => None,
-        SpoolState::Ready | SpoolState::Full => Some(Figures {
-            messages: signed(queue.messages),
-            held: signed(queue.held),
-            bytes: Some(signed(queue.bytes)),
-            oldest: queue.oldest_message_time.as_deref().and_then(time),
-        }),
-    }
-}
-
-fn from_memory(row: &GatewayStatus) -> Option<Figures> {
-    Some(Figures {
-        messages: row.messages?,
-        held: row.held.unwrap_or_default(),
-        bytes: None,
-        oldest: row.oldest_message_time.as_ref().map(|time| time.0),
-    })
 }
 
 /// Memory: what the status that is there says of gateways.

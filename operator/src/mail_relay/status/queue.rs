@@ -13,7 +13,8 @@ use posthouse_config::{
 
 use super::{
     Observed,
-    gateways::{Gateway, time},
+    figures::time,
+    gateways::Gateway,
     reason::{Reason, Verdict},
 };
 

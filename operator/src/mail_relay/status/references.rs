@@ -8,11 +8,12 @@
 //! `Pending` until its pod has run for three minutes, and until the condition has been Unknown for three minutes; a
 //! condition that is False already stays so. Files that are there and unusable are not late.
 
+mod files;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
-use posthouse_config::document::Auth;
 
 use super::{
     Observed,
@@ -21,29 +22,12 @@ use super::{
 };
 use crate::{
     condition::{self, ConditionStatus},
-    mail_relay::{
-        ValidRelay,
-        build::Place,
-        dereference::{self, ObjectKind},
-        validate::{CertificateSource, ValidTransport},
-    },
-    names,
+    mail_relay::dereference::ObjectKind,
 };
+use files::File;
 
 /// For how long a file may be late.
 const LATE: SignedDuration = SignedDuration::from_mins(3);
-
-/// A file in the pods and what it comes from.
-struct File {
-    /// Relative to the document's folder.
-    path: String,
-    /// The field that refers, as in `spec.upstreams[0].auth.password.secretRef`.
-    field: String,
-    kind: ObjectKind,
-    object: String,
-    key: String,
-    is_certificate: bool,
-}
 
 pub(super) fn resolved_refs(observed: &Observed, gateways: &[Gateway]) -> Verdict {
     let Some(valid) = observed.valid else {
@@ -60,7 +44,7 @@ pub(super) fn resolved_refs(observed: &Observed, gateways: &[Gateway]) -> Verdic
             "no gateway of the current revision has reported yet",
         );
     }
-    let files = files(observed, valid);
+    let files = files::of_user(&observed.facts.relay, valid);
     let mut late: BTreeSet<String> = BTreeSet::new();
     let mut missing = BTreeSet::new();
     let mut unusable = BTreeMap::new();
@@ -86,60 +70,6 @@ pub(super) fn resolved_refs(observed: &Observed, gateways: &[Gateway]) -> Verdic
     found.missing(&files, &missing);
     found.unusable(&files, &unusable);
     found.verdict(&files, &late)
-}
-
-/// Every file that comes from an object of the user.
-fn files(observed: &Observed, valid: &ValidRelay) -> Vec<File> {
-    let references = dereference::references(&observed.facts.relay);
-    let mut files = Vec::new();
-    let mut add = |field: String, paths: Vec<(String, &str)>, is_certificate| {
-        let Some(reference) = references.iter().find(|reference| reference.path == field) else {
-            return;
-        };
-        for (path, key) in paths {
-            files.push(File {
-                path,
-                field: field.clone(),
-                kind: reference.kind,
-                object: reference.name.clone(),
-                key: key.to_owned(),
-                is_certificate,
-            });
-        }
-    };
-    for (i, listener) in valid.listeners.iter().enumerate() {
-        let Some(CertificateSource::Secret(_)) = &listener.certificate else {
-            continue;
-        };
-        if let Some(certificate) = Place::Pod.certificate(listener) {
-            let paths = vec![
-                (certificate.chain, names::CERTIFICATE_KEY),
-                (certificate.key, names::PRIVATE_KEY_KEY),
-            ];
-            add(format!("spec.listeners[{i}].tls.secretRef"), paths, true);
-        }
-    }
-    for (i, upstream) in valid.upstreams.iter().enumerate() {
-        let ValidTransport::Smtp { ca, password, .. } = &upstream.transport else {
-            continue;
-        };
-        if let Some(ca) = ca {
-            let path = Place::Pod.authority(&upstream.name, ca);
-            let field = format!("spec.upstreams[{i}].endpoint.tls.caRef");
-            add(field, vec![(path, ca.key.as_str())], true);
-        }
-        if let Some(given) = password {
-            let Auth::Password { username, password } =
-                Place::Pod.password(&upstream.name, &given.secret);
-            let paths = vec![
-                (username, names::USERNAME_KEY),
-                (password, names::PASSWORD_KEY),
-            ];
-            let field = format!("spec.upstreams[{i}].auth.password.secretRef");
-            add(field, paths, false);
-        }
-    }
-    files
 }
 
 /// What is wrong, for people, by reason.

@@ -9,7 +9,8 @@ use posthouse_config::{document::Route, reason::UpstreamState, status};
 
 use super::{
     Observed,
-    gateways::{Gateway, time, whole},
+    figures::{time, whole},
+    gateways::Gateway,
     reason::{Reason, Verdict},
 };
 use crate::condition::clipped;
