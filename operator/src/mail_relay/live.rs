@@ -8,7 +8,8 @@ use posthouse_api::{
     MailRelay,
     mail_relay::storage::{AccessMode, VolumeClaim},
 };
-use posthouse_config::{Document, document};
+use posthouse_config::{document, yaml};
+use serde::Deserialize;
 
 use super::{facts::Facts, plan::DEFAULT_SIZE};
 use crate::{
@@ -16,6 +17,33 @@ use crate::{
     problem::{Findings, quoted},
     quantity,
 };
+
+/// What decisions need of the document that lives. Members that are not known here may be anything: another release may
+/// have written it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Head {
+    pub(super) number: u64,
+    pub(super) replicas: u32,
+    #[serde(default)]
+    keys: Keys,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Keys {
+    #[serde(default)]
+    relay: Vec<RelayKey>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RelayKey {
+    rotation: u64,
+}
+
+/// What a ConfigMap's document says; nothing if it holds none, or one that is unreadable.
+pub(super) fn head(config: &ConfigMap) -> Option<Head> {
+    let text = config.data.as_ref()?.get(document::FILE_NAME)?;
+    yaml::from_str(text).ok()
+}
 
 /// What does not go with what lives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,11 +76,10 @@ fn not_served(relay: &MailRelay) -> String {
 
 /// A rotation that went down would bring back passwords that were to be renewed.
 fn key_rotation(relay: &MailRelay, config: Option<&ConfigMap>, findings: &mut Findings) {
-    let text = config.and_then(|config| config.data.as_ref()?.get(document::FILE_NAME));
-    let Some(document) = text.and_then(|text| Document::parse(text).ok()) else {
+    let Some(head) = config.and_then(head) else {
         return;
     };
-    let rotations = document.keys.relay.iter().map(|key| key.rotation);
+    let rotations = head.keys.relay.iter().map(|key| key.rotation);
     let live = rotations.max().unwrap_or_default();
     let asked = u64::try_from(relay.spec.clients.key_rotation).unwrap_or_default();
     findings.require(

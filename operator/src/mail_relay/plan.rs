@@ -9,6 +9,8 @@
 mod drain;
 mod ending;
 mod gateway;
+#[cfg(test)]
+mod model;
 mod rollout;
 pub mod turns;
 mod volumes;

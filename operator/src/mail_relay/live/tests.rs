@@ -104,6 +104,14 @@ fn a_key_rotation_that_goes_down_is_refused() {
 #[test]
 fn a_document_that_cannot_be_read_refuses_nothing() {
     let mut world = World::serving(2);
-    world.document_text("format: 99".to_owned());
+    world.document_text("number: many".to_owned());
     assert_eq!(findings(&world).invalid, Findings::default());
+}
+
+#[test]
+fn a_document_of_another_release_is_read_as_far_as_it_is_needed() {
+    let mut world = World::serving(2);
+    let text = document(7, 2, 4).replace("format: 1", "format: 99") + "\nlater: {}\n";
+    world.document_text(text);
+    assert_eq!(findings(&world).invalid.problems.len(), 1);
 }

@@ -202,6 +202,4 @@ fn stuck(facts: &Facts, gateway: &Gateway, drain: &DrainStatus) -> Option<Notice
 }
 
 #[cfg(test)]
-mod model;
-#[cfg(test)]
 mod tests;

@@ -9,10 +9,13 @@ use k8s_openapi::api::{
     apps::v1::StatefulSet,
     core::v1::{ContainerState, ContainerStatus, PersistentVolumeClaim, Pod},
 };
-use posthouse_config::{Document, document, status::SpoolState};
+use posthouse_config::status::SpoolState;
 
 use crate::{
-    mail_relay::facts::{Facts, Heard, Report},
+    mail_relay::{
+        facts::{Facts, Heard, Report},
+        live::{self, Head},
+    },
     names,
 };
 
@@ -201,8 +204,6 @@ pub(super) fn replicas(set: &StatefulSet) -> u32 {
 }
 
 /// The document that is live; none if it is absent or cannot be read.
-pub(super) fn document(facts: &Facts) -> Option<Document> {
-    let config = facts.children.config.as_ref()?;
-    let text = config.data.as_ref()?.get(document::FILE_NAME)?;
-    Document::parse(text).ok()
+pub(super) fn document(facts: &Facts) -> Option<Head> {
+    live::head(facts.children.config.as_ref()?)
 }

@@ -268,7 +268,7 @@ fn a_stateful_set_deleted_by_hand_comes_back_with_every_gateway() {
 #[test]
 fn a_document_that_is_missing_or_cannot_be_read_has_told_nobody() {
     let mut world = told(0);
-    world.document_text("format: 99".to_owned());
+    world.document_text("number: many".to_owned());
     expect(&world, 2, 3, "outbound-2 Telling 0");
     world.facts.children.config = None;
     expect(&world, 2, 3, "outbound-2 Telling 0");

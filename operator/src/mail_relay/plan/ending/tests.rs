@@ -127,7 +127,7 @@ fn a_claim_without_a_pod_is_waited_for_until_the_time_is_over() {
 #[test]
 fn where_nobody_can_be_told_the_time_counts_from_the_deletion() {
     let mut world = told([0, 0]);
-    world.document_text("format: 99".to_owned()).now(599);
+    world.document_text("number: many".to_owned()).now(599);
     assert_eq!(drain(&world), "2 Draining outbound-1");
     assert_eq!(ending(&world.now(600).facts).replicas, 0);
 }

@@ -1,5 +1,6 @@
 //! Which pod goes next, what it waits for, and what is said when nothing gets on.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -224,4 +225,57 @@ fn a_gateway_that_has_not_heard_yet_that_it_serves_again_is_not_held_up_against_
     world.patch_pod(1, &readiness("False", 0)).now(5_000);
     world.report_of(1, |status| status.draining = true);
     assert_eq!(next(&world, 2, 2), "UnderWay");
+}
+
+/// Restarts pods as the rollout says until it is done; new ones get ready where they serve. A pod is its revision's
+/// age and whether it is ready. Gives the pods in the order they went.
+fn roll(pods: &[(bool, bool)], serving: u32) -> Vec<u32> {
+    let replicas = u32::try_from(pods.len()).unwrap();
+    let mut pods = pods.to_vec();
+    let mut gone = Vec::new();
+    for round in 0..3 * i64::from(replicas) {
+        let mut world = World::serving(replicas);
+        world.now(20 * round);
+        for (ordinal, (is_old, is_ready)) in (0..).zip(&pods) {
+            let revision = if *is_old { "old" } else { "new" };
+            let status = if *is_ready { "True" } else { "False" };
+            world.patch_pod(ordinal, &of_revision(revision));
+            world.patch_pod(ordinal, &readiness(status, 20 * round - 15));
+        }
+        let step = step(&world.facts, serving, replicas);
+        let Some(pod) = step.restart else {
+            if step.rollout == Rollout::Done {
+                return gone;
+            }
+            for (ordinal, pod) in (0..).zip(&mut pods) {
+                pod.1 |= !pod.0 && ordinal < serving;
+            }
+            continue;
+        };
+        let ordinal: u32 = pod.name.rsplit_once('-').unwrap().1.parse().unwrap();
+        let at = usize::try_from(ordinal).unwrap();
+        assert!(pods[at].0, "{pod:?} is current");
+        let others = (0..serving).zip(&pods).filter(|(it, _)| *it != ordinal);
+        let others_are_ready = others.clone().all(|(_, (_, is_ready))| *is_ready);
+        let serves_nobody = ordinal < serving && !pods[at].1;
+        assert!(others_are_ready || serves_nobody, "{pod:?} of {pods:?}");
+        pods[at] = (false, false);
+        gone.push(ordinal);
+    }
+    panic!("not done: {pods:?} after {gone:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn from_any_state_every_old_pod_goes_once_and_no_ready_one_too_soon(
+        pods in prop::collection::vec(any::<(bool, bool)>(), 1..6),
+        serving in 0_u32..6,
+    ) {
+        let mut gone = roll(&pods, serving.min(u32::try_from(pods.len()).unwrap()));
+        gone.sort_unstable();
+        let old: Vec<_> = (0..).zip(&pods).filter(|(_, pod)| pod.0).map(|(ordinal, _)| ordinal).collect();
+        prop_assert_eq!(gone, old);
+    }
 }

@@ -2,21 +2,26 @@
 //! reports are late or lost, operators die between two writes and forget what they heard.
 //!
 //! It knows what the plan does not: what really is in each spool. Whatever happens, lowering the StatefulSet must
-//! remove no gateway with mail or with a client in the middle of a transaction; and once the cluster is left in peace,
-//! the number of gateways becomes the one that is wanted.
+//! remove no gateway with mail or with a client in the middle of a transaction; no claim may be deleted that has mail;
+//! and once the cluster is left in peace, the number of gateways becomes the one that is wanted, or the relay ends.
 
 use std::collections::BTreeMap;
 
+use posthouse_api::mail_relay::{Storage, status::DrainStatus, storage::OnDelete};
 use posthouse_config::status::SpoolState;
 use proptest::{prelude::*, test_runner::Config};
 use serde_json::json;
 
-use super::{Course, course};
-use crate::mail_relay::plan::world::{World, at};
+use super::{
+    Plan, drain, ending,
+    world::{World, at},
+};
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Want(u32),
+    /// Somebody deletes the MailRelay and wants its volumes deleted.
+    Delete,
     Reconcile,
     /// The operator dies after it wrote the document.
     ReconcileDocumentOnly,
@@ -47,6 +52,8 @@ enum Event {
     Kill(u32),
     /// The process ends and is started again in the same pod.
     Crash(u32),
+    /// Ten minutes pass.
+    Wait,
 }
 
 #[derive(Clone, Debug)]
@@ -68,6 +75,7 @@ struct Process {
 struct Claim {
     made: i64,
     is_bound: bool,
+    is_deleted: bool,
     messages: u64,
 }
 
@@ -93,7 +101,9 @@ struct Cluster {
     pods: BTreeMap<u32, Pod>,
     claims: BTreeMap<u32, Claim>,
     reports: BTreeMap<u32, Report>,
-    drain: Option<posthouse_api::mail_relay::status::DrainStatus>,
+    drain: Option<DrainStatus>,
+    deleted: Option<i64>,
+    is_over: bool,
     pods_made: u32,
     removed: u32,
 }
@@ -110,6 +120,9 @@ impl Cluster {
     fn facts(&self, base: &World) -> World {
         let mut world = base.clone();
         world.now(self.time);
+        if let Some(deleted) = self.deleted {
+            world.deleted(deleted);
+        }
         if let Some(replicas) = self.replicas {
             world.stateful_set(replicas);
         }
@@ -118,7 +131,11 @@ impl Cluster {
         }
         for (ordinal, claim) in &self.claims {
             let phase = if claim.is_bound { "Bound" } else { "Pending" };
-            let patch = json!({ "metadata": { "creationTimestamp": at(claim.made) }, "status": { "phase": phase } });
+            let deleted = claim.is_deleted.then(|| at(claim.made));
+            let patch = json!({
+                "metadata": { "creationTimestamp": at(claim.made), "deletionTimestamp": deleted },
+                "status": { "phase": phase },
+            });
             world.claim(*ordinal).patch_claim(*ordinal, &patch);
         }
         for (ordinal, pod) in &self.pods {
@@ -149,32 +166,71 @@ impl Cluster {
         world
     }
 
-    fn write_document(&mut self, course: &Course) {
-        if self.documents.last() != Some(&course.document_replicas) {
-            self.documents.push(course.document_replicas);
+    fn write_document(&mut self, replicas: u32) {
+        if self.documents.last() != Some(&replicas) {
+            self.documents.push(replicas);
         }
     }
 
     /// Lowers or raises the StatefulSet: what it removes must be empty.
     fn scale(&mut self, replicas: u32) {
-        let removed = self.pods.iter().filter(|(ordinal, _)| {
+        let removed = self.pods.keys().filter(|ordinal| {
             **ordinal >= replicas && self.replicas.is_none_or(|live| **ordinal < live)
         });
-        for (ordinal, pod) in removed {
-            let claim = &self.claims[ordinal];
-            assert_eq!(claim.messages, 0, "{ordinal} has mail: {self:?}");
-            let transactions = pod.process.map_or(0, |process| process.transactions);
-            assert_eq!(transactions, 0, "{ordinal} has clients: {self:?}");
+        for ordinal in removed {
+            self.must_be_empty(*ordinal);
             self.removed += 1;
         }
         self.replicas = Some(replicas);
     }
 
+    fn must_be_empty(&self, ordinal: u32) {
+        let messages = self.claims.get(&ordinal).map_or(0, |claim| claim.messages);
+        assert_eq!(messages, 0, "{ordinal} has mail: {self:?}");
+        let process = self.pods.get(&ordinal).and_then(|pod| pod.process);
+        let transactions = process.map_or(0, |process| process.transactions);
+        assert_eq!(transactions, 0, "{ordinal} has clients: {self:?}");
+    }
+
     fn reconcile(&mut self, base: &World) {
-        let course = course(&self.facts(base).facts, self.wanted);
-        self.write_document(&course);
+        let facts = self.facts(base).facts;
+        if self.deleted.is_some() {
+            self.end(&ending(&facts));
+            return;
+        }
+        let course = drain::course(&facts, self.wanted);
+        self.write_document(course.document_replicas);
         self.scale(course.replicas);
         self.drain = course.drain;
+    }
+
+    /// What is done for a relay that is being deleted; mail may stay, but not unsaid.
+    fn end(&mut self, plan: &Plan) {
+        if !self.documents.is_empty() {
+            self.write_document(0);
+        }
+        for claim in &plan.delete_claims {
+            let ordinal = claim.name.rsplit_once('-').unwrap().1.parse().unwrap();
+            self.must_be_empty(ordinal);
+            self.claims.get_mut(&ordinal).unwrap().is_deleted = true;
+        }
+        if let Some(live) = self.replicas
+            && plan.replicas < live
+        {
+            assert_eq!(plan.replicas, 0, "{plan:?}");
+            for ordinal in self.pods.keys().filter(|ordinal| **ordinal < live) {
+                let claim = format!("spool-outbound-{ordinal} ");
+                let said = |note: &String| format!("{note} ").replace(',', " ").contains(&claim);
+                let is_said = plan.notices.iter().any(|notice| said(&notice.note));
+                assert!(
+                    is_said || self.claims[ordinal].messages == 0,
+                    "{ordinal}: {plan:?} {self:?}"
+                );
+            }
+            self.replicas = Some(0);
+        }
+        self.is_over = plan.is_over;
+        self.drain.clone_from(&plan.drain);
     }
 
     fn control(&mut self) {
@@ -269,7 +325,9 @@ impl Cluster {
             && process.transactions > 0
         {
             process.transactions -= 1;
-            self.claims.get_mut(&ordinal).unwrap().messages += 1;
+            let claim = self.claims.get_mut(&ordinal).unwrap();
+            assert!(!claim.is_deleted, "{ordinal} takes mail");
+            claim.messages += 1;
         }
     }
 
@@ -284,15 +342,24 @@ impl Cluster {
     }
 
     fn happen(&mut self, event: Event, base: &World) {
+        if self.is_over {
+            return;
+        }
+        self.protect();
         self.time += 10;
         let newest = self.newest();
         match event {
             Event::Want(wanted) => self.wanted = wanted,
             Event::Reconcile => self.reconcile(base),
             Event::ReconcileDocumentOnly => {
-                let course = course(&self.facts(base).facts, self.wanted);
-                self.write_document(&course);
+                let course = drain::course(&self.facts(base).facts, self.wanted);
+                let replicas = self.deleted.map_or(course.document_replicas, |_| 0);
+                self.write_document(replicas);
             }
+            Event::Delete => {
+                self.deleted.get_or_insert(self.time);
+            }
+            Event::Wait => self.time += 600,
             Event::ForgetReports => self.reports.clear(),
             Event::ForgetDrain => self.drain = None,
             Event::Controller => self.control(),
@@ -336,6 +403,13 @@ impl Cluster {
         }
     }
 
+    /// A claim that is deleted stays while a pod uses it.
+    fn protect(&mut self) {
+        let pods = &self.pods;
+        self.claims
+            .retain(|ordinal, claim| !claim.is_deleted || pods.contains_key(ordinal));
+    }
+
     /// Nothing fails any more, and clients go away.
     fn peace(&mut self, base: &World) {
         for _ in 0..4 * self.most {
@@ -369,6 +443,7 @@ fn event(most: u32) -> impl Strategy<Value = Event> {
         2 => (1..=most).prop_map(Event::Want),
         8 => Just(Event::Reconcile),
         1 => Just(Event::ReconcileDocumentOnly),
+        1 => Just(Event::Wait),
         1 => Just(Event::ForgetReports),
         1 => Just(Event::ForgetDrain),
         4 => Just(Event::Controller),
@@ -413,9 +488,12 @@ fn events(most: u32) -> impl Strategy<Value = Vec<Event>> {
         Event::Controller,
         Event::Start(last, true),
     ];
+    let hear = (0..most).flat_map(|ordinal| [Event::Refresh(ordinal), Event::Poll(ordinal)]);
+    let hear: Vec<_> = hear.chain([Event::Reconcile]).collect();
     prop_oneof![
         12 => event(most).prop_map(|event| vec![event]),
         1 => Just(shrink.to_vec()),
+        1 => Just(hear),
         1 => Just([&cancel[..], &serve[..]].concat()),
         1 => Just(again.to_vec()),
         1 => Just([&replace[..], &serve[..]].concat()),
@@ -433,40 +511,60 @@ fn in_service(most: u32, base: &World) -> Cluster {
     cluster
 }
 
+/// A relay whose volumes are to go with it.
+fn base() -> World {
+    let mut world = World::wanting(1);
+    world.relay().spec.storage = Some(Storage {
+        volume_claim: None,
+        on_delete: Some(OnDelete::Delete),
+    });
+    world
+}
+
 /// What the model asserts at each step, and how it ends.
-fn run(most: u32, cases: u32) {
-    let base = World::wanting(1);
+fn run(most: u32, cases: u32, extra: &[Event]) {
+    let base = base();
     let start = in_service(most, &base);
     let config = Config {
         cases,
         failure_persistence: None,
         ..Config::default()
     };
-    proptest!(config, |(events in prop::collection::vec(events(most), 0..60))| {
+    proptest!(config, |(before in prop::collection::vec(events(most), 0..40), after in prop::collection::vec(events(most), 0..30))| {
         let mut cluster = start.clone();
-        for event in events.into_iter().flatten() {
+        let happens = before.into_iter().flatten().chain(extra.iter().copied());
+        for event in happens.chain(after.into_iter().flatten()) {
             cluster.happen(event, &base);
         }
         cluster.peace(&base);
-        prop_assert_eq!(cluster.replicas, Some(cluster.wanted), "{:?}", cluster);
-        prop_assert_eq!(cluster.documents.last(), Some(&cluster.wanted));
-        prop_assert_eq!(cluster.drain, None);
+        if cluster.deleted.is_some() {
+            prop_assert!(cluster.is_over, "{:?}", cluster);
+        } else {
+            prop_assert_eq!(cluster.replicas, Some(cluster.wanted), "{:?}", cluster);
+            prop_assert_eq!(cluster.documents.last(), Some(&cluster.wanted));
+            prop_assert_eq!(cluster.drain, None);
+        }
     });
 }
 
 #[test]
 fn one_gateway_that_comes_and_goes_is_never_removed_with_mail() {
-    run(2, 384);
+    run(2, 256, &[]);
 }
 
 #[test]
 fn of_many_gateways_none_is_removed_with_mail() {
-    run(4, 128);
+    run(4, 64, &[]);
+}
+
+#[test]
+fn a_deleted_relay_ends_and_no_claim_with_mail_is_deleted() {
+    run(2, 192, &[Event::Delete, Event::Reconcile]);
 }
 
 #[test]
 fn the_model_removes_gateways_once_they_are_empty() {
-    let base = World::wanting(1);
+    let base = base();
     let mut cluster = in_service(4, &base);
     for event in [
         Event::Want(1),
