@@ -4,7 +4,8 @@
 //! [`check`] finds everything wrong with them · [`schema`] what a definition says · [`unsupported`] what is not built ·
 //! [`mail_relay`], [`mail_sender`] from an object to its children · [`grant`] who may send · [`address`] patterns ·
 //! [`certificate`] our own authority · [`names`], [`labels`] of children · [`settings`] what it was told · [`render`] and [`local`] a gateway without a cluster ·
-//! [`call`], [`apply`] how the API server is asked · [`problem`], [`report`] what people are told.
+//! [`call`], [`apply`] how the API server is asked · [`fence`], [`installation`] what Secrets
+//! need · [`gateways`] how gateways are asked · [`problem`], [`report`] what people are told.
 //!
 //! `mail_relay` and `mail_sender` have pure `validate` and `build` modules: no client, no clock, no files.
 
@@ -18,6 +19,7 @@ pub mod check;
 pub mod command;
 pub mod crds;
 pub mod fence;
+pub mod gateways;
 pub mod grant;
 pub mod input;
 pub mod installation;
