@@ -4,7 +4,7 @@
 //! [`check`] finds everything wrong with them · [`schema`] what a definition says · [`unsupported`] what is not built ·
 //! [`mail_relay`], [`mail_sender`] from an object to its children · [`grant`] who may send · [`address`] patterns ·
 //! [`certificate`] our own authority · [`names`], [`labels`] of children · [`settings`] what it was told · [`render`] and [`local`] a gateway without a cluster ·
-//! [`call`], [`apply`] how the API server is asked · [`fence`], [`installation`] what Secrets
+//! [`call`], [`apply`], [`capabilities`], [`token_keys`] how the API server is asked · [`fence`], [`installation`] what Secrets
 //! need · [`gateways`] how gateways are asked · [`problem`], [`report`] what people are told.
 //!
 //! `mail_relay` and `mail_sender` have pure `validate` and `build` modules: no client, no clock, no files.
@@ -12,6 +12,7 @@
 pub mod address;
 pub mod apply;
 pub mod call;
+pub mod capabilities;
 #[cfg(test)]
 mod cases;
 pub mod certificate;
@@ -36,4 +37,5 @@ pub mod secret;
 pub mod settings;
 #[cfg(test)]
 mod testing;
+pub mod token_keys;
 pub mod unsupported;
