@@ -17,13 +17,15 @@
 //! children · [`settings`] what it was told · [`render`] and [`local`] a gateway without a cluster ·
 //! [`problem`], [`report`] what people are told.
 //! [`certificate`] our own authority · [`names`], [`labels`] of children · [`settings`] what it was told · [`render`] and [`local`] a gateway without a cluster ·
-//! [`call`], [`apply`] how the API server is asked · [`problem`], [`report`] what people are told.
+//! [`call`], [`apply`], [`capabilities`], [`token_keys`] how the API server is asked · [`fence`], [`installation`] what Secrets
+//! need · [`gateways`] how gateways are asked · [`problem`], [`report`] what people are told.
 //!
 //! `mail_relay` and `mail_sender` have pure `validate`, `plan`, `build` and `status`: no client, no clock, no files.
 
 pub mod address;
 pub mod apply;
 pub mod call;
+pub mod capabilities;
 #[cfg(test)]
 mod cases;
 pub mod certificate;
@@ -33,6 +35,7 @@ pub mod condition;
 pub mod crds;
 pub mod fence;
 pub mod events;
+pub mod gateways;
 pub mod grant;
 pub mod input;
 pub mod installation;
@@ -54,5 +57,6 @@ pub mod settings;
 pub mod stores;
 #[cfg(test)]
 mod testing;
+pub mod token_keys;
 pub mod unsupported;
 pub mod watch;
