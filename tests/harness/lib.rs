@@ -19,7 +19,11 @@
 
 pub mod admin;
 pub mod client;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod gateway;
+#[cfg(feature = "cluster")]
+pub mod kubelet;
 pub mod peer;
 pub mod pki;
 pub mod postfix;
@@ -29,6 +33,8 @@ pub mod wait;
 pub mod wire;
 
 pub use client::{Client, Reply};
+#[cfg(feature = "cluster")]
+pub use cluster::{Cluster, Namespace};
 pub use gateway::Gateway;
 pub use pki::{Authority, Identity};
 pub use postfix::Postfix;
