@@ -28,6 +28,7 @@ use kube::{
 };
 use tokio::runtime::Runtime;
 
+pub(crate) use credentials::write_kubeconfig;
 pub use lifeline::Lifeline;
 pub use namespace::{Namespace, Refusal, ready};
 
@@ -94,6 +95,11 @@ impl Cluster {
     /// A new namespace with a random name.
     pub fn namespace(self: &Arc<Self>) -> Namespace {
         Namespace::create(self, &format!("test-{}", random()))
+    }
+
+    /// A new namespace with a name that nobody else in the cluster uses.
+    pub fn namespace_named(self: &Arc<Self>, name: &str) -> Namespace {
+        Namespace::create(self, name)
     }
 
     /// A client with all rights.

@@ -71,7 +71,12 @@ impl Credentials {
 }
 
 /// Writes a kubeconfig with one cluster, one user and one context; JSON is YAML.
-fn write_kubeconfig(path: &Path, server: &str, authority: &Path, user: &serde_json::Value) {
+pub(crate) fn write_kubeconfig(
+    path: &Path,
+    server: &str,
+    authority: &Path,
+    user: &serde_json::Value,
+) {
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
