@@ -3,22 +3,25 @@
 CARGO ?= cargo
 
 # Built together with the gateway, so that both have the same dependencies once.
-BENCH = $(CARGO) build --locked --release --package posthouse-gateway --package posthouse-tests --bins && \
+BENCH = $(CARGO) build --locked --release --no-default-features --package posthouse-gateway --package posthouse-tests --bins && \
 	$${CARGO_TARGET_DIR:-target}/release/posthouse-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-all audit
+.PHONY: help demo test control-plane lint bench bench-all audit
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## a relay and a provider on this machine, three messages on their way, the metrics
 	$(CARGO) build --locked --package posthouse-operator --package posthouse-gateway --bins
 	tests/demo/run.sh
 
-test: ## the whole fast suite; peers that are not installed are named and skipped
+test: control-plane ## the whole fast suite; what is not installed is named and its tests are skipped
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked --workspace
+
+control-plane: ## the Kubernetes API server that the operator is tested on; built once, where Go is installed
+	@tests/cluster/build.sh --if-possible
 
 lint: ## format, Clippy without warnings, what may be depended on
 	$(CARGO) fmt --all --check

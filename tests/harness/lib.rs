@@ -6,6 +6,8 @@
 //! In reading order: [`site`] a folder with a document, secrets and a spool · [`gateway`] the process run on it ·
 //! [`admin`] what it tells · [`client`] speaks SMTP to it · [`provider`] takes its mail, by a script ·
 //! [`peer`] programs nobody here wrote · [`postfix`] one of them · [`pki`] certificates · [`wire`] lines over TCP and TLS · [`wait`] events.
+//! On a real API server: `cluster` the control plane, and a test's namespace in it · `kubelet` the stand-in for a node, which
+//! runs gateways as pods · `operator` the chart and the process.
 //!
 //! A harness ends a test by panicking; the lints against that are for code that serves.
 #![allow(
@@ -19,7 +21,13 @@
 
 pub mod admin;
 pub mod client;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod gateway;
+#[cfg(feature = "cluster")]
+pub mod kubelet;
+#[cfg(feature = "cluster")]
+pub mod operator;
 pub mod peer;
 pub mod pki;
 pub mod postfix;
@@ -29,7 +37,11 @@ pub mod wait;
 pub mod wire;
 
 pub use client::{Client, Reply};
+#[cfg(feature = "cluster")]
+pub use cluster::{Cluster, Namespace};
 pub use gateway::Gateway;
+#[cfg(feature = "cluster")]
+pub use operator::{Installation, Operator};
 pub use pki::{Authority, Identity};
 pub use postfix::Postfix;
 pub use provider::{Mail, Provider, Script, Turn};

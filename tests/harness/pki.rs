@@ -56,6 +56,17 @@ impl Authority {
         self.sign(&params)
     }
 
+    /// A leaf that names a user of a Kubernetes API server, and a group of theirs.
+    pub fn issue_user(&self, user: &str, group: Option<&str>) -> Identity {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, user);
+        if let Some(group) = group {
+            let name = &mut params.distinguished_name;
+            name.push(DnType::OrganizationName, group);
+        }
+        self.sign(&params)
+    }
+
     fn sign(&self, params: &CertificateParams) -> Identity {
         let key = KeyPair::generate().unwrap();
         let leaf = params.signed_by(&key, &self.issuer).unwrap();

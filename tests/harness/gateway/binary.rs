@@ -13,6 +13,7 @@ const DEBUG: &[&str] = &["--workspace"];
 /// Measuring needs the gateway alone; the control plane would triple the time to build.
 const RELEASE: &[&str] = &[
     "--release",
+    "--no-default-features",
     "--package",
     "posthouse-gateway",
     "--package",

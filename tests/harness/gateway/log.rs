@@ -17,9 +17,14 @@ impl Log {
     /// Collects two streams until they end.
     pub fn follow(out: impl Read + Send + 'static, err: impl Read + Send + 'static) -> Self {
         let log = Self::default();
-        log.collect(out);
-        log.collect(err);
+        log.follow_also(out, err);
         log
+    }
+
+    /// Collects two more streams, of a process that came after.
+    pub fn follow_also(&self, out: impl Read + Send + 'static, err: impl Read + Send + 'static) {
+        self.collect(out);
+        self.collect(err);
     }
 
     fn collect(&self, stream: impl Read + Send + 'static) {
@@ -34,6 +39,13 @@ impl Log {
     /// Everything so far.
     pub fn text(&self) -> String {
         self.0.lock().unwrap().join("\n")
+    }
+
+    /// The last lines so far.
+    pub fn tail(&self, count: usize) -> String {
+        let lines = self.0.lock().unwrap();
+        let from = lines.len().saturating_sub(count);
+        lines.get(from..).unwrap_or_default().join("\n")
     }
 
     /// The lines so far that contain a word.

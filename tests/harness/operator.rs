@@ -1,0 +1,213 @@
+//! The operator as the chart installs it: its objects on a real API server, its process beside it.
+//!
+//! The chart is rendered by helm and applied by kubectl, so rights and the admission policy are the real ones. The process
+//! has the ServiceAccount's rights by a token, and the very arguments of the chart's Deployment but for its port. The
+//! Deployment itself has pods that are only said to run. The chart's names are fixed: one installation per cluster.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, OnceLock},
+};
+
+use k8s_openapi::api::apps::v1::Deployment;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
+use crate::{
+    Cluster, Namespace, admin,
+    cluster::write_kubeconfig,
+    gateway::{Log, admin_in, executable},
+    peer, wait,
+};
+
+/// The namespace, the ServiceAccount and the Deployment of the chart.
+const NAMESPACE: &str = "posthouse-system";
+const NAME: &str = "posthouse-operator";
+
+/// The chart's objects in a cluster, and what is needed to run operators.
+pub struct Installation {
+    namespace: Namespace,
+    kubeconfig: PathBuf,
+    arguments: Vec<String>,
+}
+
+/// A running operator; dropping it kills it.
+pub struct Operator {
+    child: Child,
+    log: Log,
+    admin: SocketAddr,
+}
+
+impl Installation {
+    /// The shared cluster with one operator that serves every namespace, which no test may stop; `None` after saying
+    /// that its tests are skipped.
+    pub fn shared() -> Option<Arc<Cluster>> {
+        static SHARED: OnceLock<Option<(Installation, Operator)>> = OnceLock::new();
+        let shared = SHARED.get_or_init(|| {
+            let installation = Self::install(&Cluster::shared()?, &["relayNamespaces={*}"])?;
+            let operator = installation.start();
+            Some((installation, operator))
+        });
+        let (installation, _) = shared.as_ref()?;
+        Some(Arc::clone(installation.namespace.cluster()))
+    }
+
+    /// Applies the chart with values as `--set` takes them. No operator runs yet. `None` after saying that helm is not
+    /// there.
+    pub fn install(cluster: &Arc<Cluster>, values: &[&str]) -> Option<Self> {
+        let helm = cluster.program("helm")?;
+        let namespace = cluster.namespace_named(NAMESPACE);
+        let objects = peer::run(&mut template(&helm, cluster, values), b"");
+        let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
+        namespace.kubectl(&apply, &objects);
+        let established = [
+            "wait",
+            "--for=condition=Established",
+            "--timeout=30s",
+            "crd",
+            "--all",
+        ];
+        namespace.kubectl(&established, "");
+        let audience = "https://kubernetes.default.svc";
+        let token = namespace.token_bound_to(NAME, audience, None);
+        let kubeconfig = cluster.folder().join("operator.kubeconfig");
+        let user = json!({"token": token});
+        write_kubeconfig(&kubeconfig, &cluster.server(), &cluster.authority(), &user);
+        Some(Self {
+            arguments: arguments(&namespace.get(NAME)),
+            namespace,
+            kubeconfig,
+        })
+    }
+
+    /// The operator's namespace.
+    pub const fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// A kubeconfig with the operator's rights.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Starts an operator and waits until it serves its port; whether it leads is another matter.
+    pub fn start(&self) -> Operator {
+        let mut command = Command::new(executable(NAME));
+        command
+            .args(&self.arguments)
+            .env_clear()
+            .env("KUBECONFIG", &self.kubeconfig)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = self.namespace.cluster().lifeline().spawn(&mut command);
+        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let log = Log::follow(out, err);
+        let admin = wait::until("the log says where the admin port is", wait::SOON, || {
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none(), "it ended: {ended:?}\n{}", log.text());
+            admin_in(&log.text())
+        });
+        Operator { child, log, admin }
+    }
+}
+
+impl Operator {
+    /// What it logged.
+    pub const fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Its admin port.
+    pub const fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Whether `/readyz` says so.
+    pub fn ready(&self) -> bool {
+        admin::get(self.admin, "/readyz").is_ok_and(|answer| answer.code == 200)
+    }
+
+    /// The sum of a metric's series; see [`admin::metric`].
+    pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        admin::metric(self.admin, name, labels).unwrap()
+    }
+
+    /// SIGSTOP: it does nothing more, and its lease runs out.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT: it goes on.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Stops it with SIGTERM, which must end it with success.
+    pub fn stop(mut self) {
+        self.signal(Signal::TERM);
+        let status = self.wait();
+        assert!(status.success(), "{status}\n{}", self.log.text());
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait::until("the operator ends", wait::SOON, || {
+            self.child.try_wait().unwrap()
+        })
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.unwrap(), signal).unwrap();
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        // It may have ended before.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The command that renders the chart of the sources at hand.
+fn template(helm: &Path, cluster: &Cluster, values: &[&str]) -> Command {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/posthouse");
+    let home = cluster.folder().join("helm");
+    let mut command = Command::new(helm);
+    command
+        .env("HELM_CACHE_HOME", &home)
+        .env("HELM_CONFIG_HOME", &home)
+        .env("HELM_DATA_HOME", &home)
+        .args(["template", "posthouse"])
+        .arg(chart)
+        .args(["--namespace", NAMESPACE]);
+    for value in values {
+        command.arg("--set").arg(value);
+    }
+    command
+}
+
+/// The arguments of the chart's Deployment, with a free port of loopback.
+fn arguments(deployment: &Deployment) -> Vec<String> {
+    let pods = deployment.spec.as_ref().map(|spec| &spec.template);
+    let container = pods.and_then(|pods| pods.spec.as_ref()?.containers.first());
+    let arguments = container.and_then(|container| container.args.clone());
+    let arguments = arguments.expect("the Deployment has arguments").into_iter();
+    arguments
+        .map(|argument| match argument.as_str() {
+            admin if admin.starts_with("--admin=") => "--admin=127.0.0.1:0".to_owned(),
+            // The one variable that the chart gives the container.
+            other => other.replace("$(NAMESPACE)", NAMESPACE),
+        })
+        .collect()
+}

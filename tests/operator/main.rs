@@ -1,0 +1,13 @@
+//! What the operator promises, kept on a real API server with real gateways: one file per promise.
+//!
+//! `cargo test -p posthouse-tests --test operator`. Without the programs of a control plane every test says that it is
+//! skipped; `make test` builds them where it can.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod kubelet_runs_a_gateway;
