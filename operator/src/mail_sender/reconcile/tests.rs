@@ -494,3 +494,107 @@ async fn the_password_in_the_secret_is_always_accepted() {
     // Else nothing was tried.
     assert!(writes > 100, "{writes}");
 }
+
+#[tokio::test]
+async fn a_verdict_about_another_state_of_the_sender_is_not_acted_on() {
+    let mut world = World::new(0);
+    world.settle().await;
+    let (secret, status) = (world.secret.clone(), world.sender.status.clone());
+    world.change_spec(|spec| spec.credential.as_mut().unwrap().rotation = 2);
+    world.reconcile_sender(false).await;
+    assert_eq!((&world.secret, &world.sender.status), (&secret, &status));
+    world.reconcile_relay();
+    world.reconcile_sender(false).await;
+    let status = world.sender.status.unwrap();
+    assert_eq!(status.observed_generation, world.sender.metadata.generation);
+}
+
+#[tokio::test]
+async fn without_a_relay_nothing_is_written_but_the_refusal() {
+    let sender = sender("s", UID);
+    let case = Case {
+        sender: &sender,
+        relay: None,
+        last_written: Timestamp::UNIX_EPOCH,
+        now: Timestamp::UNIX_EPOCH,
+    };
+    let mut told = None;
+    let keep = async |_| panic!("no Secret is due");
+    let publish = async |status| {
+        told = Some(status);
+        Ok::<_, ()>(())
+    };
+    assert_eq!(reconcile(&case, keep, publish).await, Ok(RESTING));
+    let status: MailSenderStatus = told.unwrap();
+    assert_eq!(status.conditions[0].reason, "NotGranted");
+    assert_eq!((status.binding, status.credential), (None, None));
+}
+
+#[tokio::test]
+async fn a_secret_that_cannot_be_written_is_told_and_tried_again_soon() {
+    let mut world = World::new(0);
+    world.settle().await;
+    let (pods, heard) = world.pods();
+    let gateways = Gateway::of(&pods, &heard, world.now);
+    let board = world.board.as_ref().unwrap();
+    let key = ("shop".to_owned(), "s".to_owned());
+    let case = Case {
+        sender: &world.sender,
+        relay: Some(Relay {
+            verdict: &board.admissions.verdicts[&key],
+            keys: &board.keys,
+            ledger: &world.ledger,
+            gateways: &gateways,
+            master: &world.master,
+            authority: "PEM",
+        }),
+        last_written: world.now,
+        now: world.now,
+    };
+    let mut told = None;
+    let mut kept = None;
+    let keep = async |draft| {
+        kept = Some(draft);
+        Err(WriteFailure::Conflict)
+    };
+    let publish = async |status| {
+        told = Some(status);
+        Ok::<_, ()>(())
+    };
+    assert_eq!(reconcile(&case, keep, publish).await, Ok(WAITING));
+    let status: MailSenderStatus = told.unwrap();
+    assert_eq!(status.conditions[1].reason, "SecretConflict");
+    // What was promised before stays promised.
+    assert_eq!(status.credential, world.sender.status.unwrap().credential);
+    let draft: SecretDraft = kept.unwrap();
+    let keys: Vec<_> = draft.data.keys().map(String::as_str).collect();
+    assert_eq!(
+        keys,
+        [
+            "certificates",
+            "host",
+            "password",
+            "port",
+            "provider",
+            "tls",
+            "type",
+            "uri",
+            "username"
+        ]
+    );
+    let text = |key: &str| String::from_utf8(draft.data[key].clone()).unwrap();
+    assert_eq!(text("host"), "outbound.mail.svc");
+    assert_eq!(text("port"), "587");
+    assert_eq!(text("tls"), "starttls");
+    assert_eq!(text("certificates"), "PEM");
+    let uri = format!("smtp://s.shop:{}@outbound.mail.svc:587", text("password"));
+    assert_eq!(text("uri"), uri);
+    assert_eq!(draft.secret_type.as_str(), "servicebinding.io/smtp");
+    assert_eq!(draft.labels[labels::OWNER], UID);
+    assert_eq!(draft.labels[labels::SENDER], "s");
+    assert_eq!(draft.owners.len(), 1);
+    assert_eq!(
+        (&*draft.owners[0].kind, &*draft.owners[0].uid),
+        ("MailSender", UID)
+    );
+}
