@@ -1,14 +1,20 @@
 //! A MailSender on its way to a row in the senders file and a binding.
 //!
-//! `validate` looks at the object alone, `admit` at what its relay grants, `admission` at all senders of a relay, and
-//! `build` makes what the gateway and the application get. All are pure.
+//! In reading order: [`mod@validate`] looks at the object alone · [`mod@admit`] at what its relay grants · [`admission`] at all
+//! senders of a relay · [`rotation`] which passwords are accepted · [`ledger`] since when, and by which gateway ·
+//! [`binding`] what the Secret is to hold · [`build`] what the gateway and the application get · [`status`] what people
+//! are told. All are pure; [`mod@reconcile`] joins them for one sender.
 
 pub mod admission;
 pub mod admit;
+pub mod binding;
 pub mod build;
+pub mod ledger;
+pub mod reconcile;
 pub mod rotation;
+pub mod status;
 pub mod validate;
 
-pub use admission::{AcceptedSender, Admissions, SenderVerdict, admissions};
+pub use admission::{AcceptedSender, Admissions, Answer, SenderVerdict, admissions};
 pub use admit::{Admitted, Refusal, admit};
 pub use validate::{ValidSender, validate};

@@ -53,6 +53,8 @@ impl KeyRotations {
 ///
 /// A lowered rotation changes nothing: validation against what lives refuses it.
 pub fn rotations(spec_rotation: u64, config: Option<&ConfigMap>, now: Timestamp) -> KeyRotations {
+    // As precise as the times it is compared with.
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let document = config.and_then(LiveDocument::read);
     let Some((config, document)) = config.zip(document) else {
         return first(spec_rotation, now);

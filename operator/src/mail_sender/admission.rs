@@ -45,9 +45,44 @@ pub struct Admissions {
     pub next_change: Option<Timestamp>,
 }
 
-/// What one sender is told.
+/// What one sender is told, and which state of it that is about.
 #[derive(Clone, Debug, PartialEq)]
-pub enum SenderVerdict {
+pub struct SenderVerdict {
+    /// The MailSender's uid.
+    pub uid: String,
+    /// Its `metadata.generation`.
+    pub generation: i64,
+    /// The answer.
+    pub answer: Answer,
+}
+
+impl SenderVerdict {
+    fn new(sender: &MailSender, answer: Answer) -> Self {
+        let (uid, generation) = state(sender);
+        Self {
+            uid,
+            generation,
+            answer,
+        }
+    }
+
+    /// Whether it is about a sender as it is now.
+    pub fn is_about(&self, sender: &MailSender) -> bool {
+        (self.uid.clone(), self.generation) == state(sender)
+    }
+}
+
+fn state(sender: &MailSender) -> (String, i64) {
+    let metadata = &sender.metadata;
+    (
+        metadata.uid.clone().unwrap_or_default(),
+        metadata.generation.unwrap_or_default(),
+    )
+}
+
+/// What a relay answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
     /// It may send.
     Accepted(Arc<AcceptedSender>),
     /// It may not as it is now; the reason that counts comes first. Never empty.
@@ -74,7 +109,8 @@ pub fn live_senders(config_map: &ConfigMap) -> Option<Senders> {
 /// What a sender is told whose relay does not exist: the same as without a grant.
 pub fn without_relay(sender: &MailSender) -> SenderVerdict {
     let relay = &sender.spec.relay_ref;
-    SenderVerdict::Refused(vec![stranger(&relay.namespace, &relay.name)])
+    let refusal = stranger(&relay.namespace, &relay.name);
+    SenderVerdict::new(sender, Answer::Refused(vec![refusal]))
 }
 
 fn stranger(relay_namespace: &str, relay: &str) -> Refusal {
@@ -132,14 +168,15 @@ struct Table<'a> {
 impl<'a> Table<'a> {
     fn judge(&mut self, sender: &MailSender) {
         let namespace = sender.namespace().unwrap_or_default();
-        let verdict = match self.granted(&namespace) {
+        let answer = match self.granted(&namespace) {
             None => {
                 let refusal = stranger(&self.relay.namespace, &self.relay.name);
-                SenderVerdict::Refused(vec![refusal])
+                Answer::Refused(vec![refusal])
             }
-            Some((granted, taken)) => self.granted_verdict(sender, &namespace, &granted, taken),
+            Some((granted, taken)) => self.answer(sender, &namespace, &granted, taken),
         };
         let key = (namespace, sender.name_any());
+        let verdict = SenderVerdict::new(sender, answer);
         self.admissions.verdicts.insert(key, verdict);
     }
 
@@ -155,17 +192,17 @@ impl<'a> Table<'a> {
         Some((granted.clone()?, *taken))
     }
 
-    fn granted_verdict(
+    fn answer(
         &mut self,
         sender: &MailSender,
         namespace: &str,
         granted: &Granted,
         taken: usize,
-    ) -> SenderVerdict {
+    ) -> Answer {
         let live = self.live_row(sender);
         let refusals = match self.accept(sender, namespace, taken, live) {
             Ok(accepted) => match self.add(namespace, accepted.row.clone(), sender) {
-                Ok(()) => return SenderVerdict::Accepted(Arc::new(accepted)),
+                Ok(()) => return Answer::Accepted(Arc::new(accepted)),
                 Err(refusal) => vec![refusal],
             },
             Err(refusals) => refusals,
@@ -179,7 +216,7 @@ impl<'a> Table<'a> {
                 let _ = self.add(namespace, row, sender);
             }
         }
-        SenderVerdict::Refused(refusals)
+        Answer::Refused(refusals)
     }
 
     fn live_row(&self, sender: &MailSender) -> Option<&'a Sender> {

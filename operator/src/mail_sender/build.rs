@@ -5,6 +5,8 @@
 
 use std::net::SocketAddr;
 
+use kube::Resource;
+use posthouse_api::MailSender;
 use posthouse_config::{
     credential::{self, Key},
     document::{Protocol, TlsPolicy},
@@ -12,6 +14,12 @@ use posthouse_config::{
 };
 
 use super::Admitted;
+use crate::{
+    labels,
+    mail_relay::validate::CertificateSource,
+    names,
+    secret::{SecretDraft, SecretType},
+};
 
 /// What a binding says about who provides it.
 const PROVIDER: &str = "posthouse";
@@ -93,6 +101,44 @@ impl Server {
             certificates,
         }
     }
+}
+
+/// The Secret of a sender in a cluster, with the password of a rotation; `None` where it wants no password, or has no uid.
+/// `authority` is the certificate that signs `selfSigned` listeners.
+pub fn secret(
+    object: &MailSender,
+    admitted: &Admitted,
+    relay_key: &Key,
+    rotation: u64,
+    authority: &str,
+) -> Option<SecretDraft> {
+    let sender = &admitted.sender;
+    let credential = sender.credential.as_ref()?;
+    let is_issued = admitted.listener.certificate == Some(CertificateSource::Issued);
+    let server = Server {
+        host: names::service_host(&sender.relay_name, &sender.relay_namespace),
+        port: admitted.listener.port,
+        certificates: is_issued.then(|| authority.to_owned()),
+    };
+    let keys = binding(admitted, relay_key, rotation, &server).into_iter();
+    let mut labels = credential.secret_template.labels.clone();
+    labels
+        .entry(labels::MANAGED_BY.to_owned())
+        .or_insert_with(|| labels::MANAGER.to_owned());
+    labels.insert(labels::OWNER.to_owned(), sender.uid.clone());
+    labels.insert(labels::SENDER.to_owned(), sender.name.clone());
+    Some(SecretDraft {
+        namespace: sender.namespace.clone(),
+        name: credential.secret_name.clone(),
+        secret_type: SecretType::Binding,
+        labels,
+        annotations: credential.secret_template.annotations.clone(),
+        // It goes with its MailSender, and with nothing else.
+        owners: vec![object.controller_owner_ref(&())?],
+        data: keys
+            .map(|(key, value)| (key.to_owned(), value.into_bytes()))
+            .collect(),
+    })
 }
 
 /// The keys of a sender's Secret and their values, with the password of a rotation.

@@ -86,9 +86,9 @@ fn live(change: &str) -> Senders {
 /// What the sender is told, `Accepted` or reason, path and words.
 fn told(admissions: &Admissions, namespace: &str, name: &str) -> String {
     let key = (namespace.to_owned(), name.to_owned());
-    match &admissions.verdicts[&key] {
-        SenderVerdict::Accepted(_) => "Accepted".to_owned(),
-        SenderVerdict::Refused(refusals) => refusals
+    match &admissions.verdicts[&key].answer {
+        Answer::Accepted(_) => "Accepted".to_owned(),
+        Answer::Refused(refusals) => refusals
             .iter()
             .map(|refusal| {
                 let reason = refusal.reason.as_str();
@@ -180,8 +180,8 @@ fn every_refusal_names_its_reason_and_nothing_of_the_relay() {
         );
     }
     let missing = without_relay(&sender("shop", 1, "{}"));
-    let SenderVerdict::Refused(refusals) = missing else {
-        panic!("{missing:?}")
+    let Answer::Refused(refusals) = missing.answer else {
+        panic!("{:?}", missing.answer)
     };
     assert!(STRANGER.ends_with(&refusals[0].plain));
 }
@@ -258,7 +258,7 @@ fn absent_accounts_are_told() {
     let facts = facts(&relay, vec![sender("shop", 1, change)]);
     let admissions = admissions(&facts, &valid, None);
     let key = ("shop".to_owned(), "s1".to_owned());
-    let SenderVerdict::Accepted(accepted) = &admissions.verdicts[&key] else {
+    let Answer::Accepted(accepted) = &admissions.verdicts[&key].answer else {
         panic!("{admissions:#?}")
     };
     assert_eq!(accepted.absent_accounts, ["gone"]);
@@ -347,7 +347,7 @@ fn a_bad_edit_keeps_the_row_and_withdrawn_consent_does_not() {
         let accepted = admissions
             .verdicts
             .values()
-            .any(|verdict| matches!(verdict, SenderVerdict::Accepted(_)));
+            .any(|verdict| matches!(verdict.answer, Answer::Accepted(_)));
         assert!(!accepted, "{change}");
     }
 }
