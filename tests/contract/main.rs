@@ -10,6 +10,7 @@
 mod alerts_say_what_to_do;
 mod argocd_tells_health;
 mod opens_spools_of_every_format;
+mod pages_lead_somewhere;
 mod the_chart_gives_no_right_too_many;
 mod the_chart_is_current;
 mod the_demonstration_relays;
