@@ -39,8 +39,14 @@ fn example(name: &str) -> PathBuf {
 /// A program of Kubernetes' surroundings: beside the control plane of the tests, else wherever programs are. `None`
 /// after saying that its test is skipped.
 fn kubernetes_program(name: &str) -> Option<PathBuf> {
-    let cache = Path::new(&env::var_os("HOME").unwrap_or_default()).join(".cache/posthouse");
-    let cached = fs::read_dir(cache).into_iter().flatten().flatten();
+    let cache = env::var_os("XDG_CACHE_HOME").map_or_else(
+        || Path::new(&env::var_os("HOME").unwrap_or_default()).join(".cache"),
+        PathBuf::from,
+    );
+    let cached = fs::read_dir(cache.join("posthouse"))
+        .into_iter()
+        .flatten()
+        .flatten();
     let folders = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
     folders
         .into_iter()
