@@ -10,6 +10,7 @@
 mod alerts_say_what_to_do;
 mod argocd_tells_health;
 mod opens_spools_of_every_format;
+mod pages_lead_somewhere;
 mod the_chart_gives_no_right_too_many;
 mod the_chart_is_current;
 mod the_demonstration_relays;
@@ -38,8 +39,14 @@ fn example(name: &str) -> PathBuf {
 /// A program of Kubernetes' surroundings: beside the control plane of the tests, else wherever programs are. `None`
 /// after saying that its test is skipped.
 fn kubernetes_program(name: &str) -> Option<PathBuf> {
-    let cache = Path::new(&env::var_os("HOME").unwrap_or_default()).join(".cache/posthouse");
-    let cached = fs::read_dir(cache).into_iter().flatten().flatten();
+    let cache = env::var_os("XDG_CACHE_HOME").map_or_else(
+        || Path::new(&env::var_os("HOME").unwrap_or_default()).join(".cache"),
+        PathBuf::from,
+    );
+    let cached = fs::read_dir(cache.join("posthouse"))
+        .into_iter()
+        .flatten()
+        .flatten();
     let folders = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
     folders
         .into_iter()

@@ -66,7 +66,6 @@ fn rights(role: &Value) -> BTreeSet<String> {
     lines
 }
 
-/// The table of operator/security.md, line by line.
 #[test]
 fn to_the_operator() {
     let Some(helm) = kubernetes_program("helm") else {
@@ -124,6 +123,47 @@ fn to_the_operator() {
         rights(named(&objects, "ClusterRole", "posthouse-operator-relays")),
         relays
     );
+}
+
+/// What reviewers read is what is rendered: where, what, verbs.
+#[test]
+fn and_the_page_for_reviewers_says_the_same() {
+    let Some(helm) = kubernetes_program("helm") else {
+        return;
+    };
+    let objects = objects(&helm, &["relayNamespaces={mail}"]);
+    let mut rendered = BTreeSet::new();
+    for (place, kind, name) in [
+        ("cluster", "ClusterRole", "posthouse-operator"),
+        (
+            "namespaces of relays",
+            "ClusterRole",
+            "posthouse-operator-relays",
+        ),
+        ("its own namespace", "Role", "posthouse-operator"),
+    ] {
+        for right in rights(named(&objects, kind, name)) {
+            let (what, verbs) = right.split_once(": ").unwrap();
+            // A single object by its name, everything else by its resource, without the group.
+            let what = match what.strip_suffix(']').and_then(|what| what.split_once('[')) {
+                Some((resource, "")) => resource.split_once('/').unwrap().1,
+                Some((_, name)) => name,
+                None => what,
+            };
+            rendered.insert(format!("{place} | {what} | {verbs}"));
+        }
+    }
+    let page = std::fs::read_to_string(repository("operator/security.md")).unwrap();
+    let mut written = BTreeSet::new();
+    for row in page.lines().skip_while(|line| !line.starts_with("|---|")) {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        let [_, place, what, verbs, ..] = cells[..] else {
+            break;
+        };
+        let names = what.split('`').skip(1).step_by(2);
+        written.extend(names.map(|name| format!("{place} | {name} | {verbs}")));
+    }
+    assert_eq!(written, rendered);
 }
 
 #[test]

@@ -6,9 +6,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    process::Command,
 };
 
-use crate::repository;
+use posthouse_tests::peer;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{kubernetes_program, repository};
 
 /// What Prometheus adds to a series, from the pod it scraped or for a histogram.
 const ADDED: [&str; 3] = ["namespace", "pod", "le"];
@@ -44,6 +49,43 @@ fn by_alerts_and_dashboard() {
             }
         }
     }
+}
+
+/// Each question of the dashboard is one that Prometheus understands: as a rule of its own, promtool reads it.
+#[test]
+fn and_the_dashboard_asks_in_its_language() {
+    let Some(promtool) = kubernetes_program("promtool") else {
+        return;
+    };
+    let text =
+        fs::read_to_string(repository("charts/posthouse/dashboards/posthouse.json")).unwrap();
+    let dashboard: Value = serde_json::from_str(&text).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    let rules: Vec<_> = targets
+        .enumerate()
+        .map(|(i, target)| {
+            let expression = target["expr"].as_str().unwrap();
+            let expression = expression
+                .replace("$__rate_interval", "5m")
+                .replace("$namespace", "mail")
+                .replace("$relay", "outbound");
+            assert!(!expression.contains('$'), "{expression}");
+            json!({ "record": format!("question_{i}"), "expr": expression })
+        })
+        .collect();
+    assert!(rules.len() > 25, "{rules:?}");
+    let folder = TempDir::with_prefix("posthouse-").unwrap();
+    let file = folder.path().join("questions.yaml");
+    // JSON is YAML.
+    let groups = json!({ "groups": [{ "name": "dashboard", "rules": rules }] });
+    fs::write(&file, groups.to_string()).unwrap();
+    peer::run(
+        Command::new(promtool).args(["check", "rules"]).arg(file),
+        b"",
+    );
 }
 
 #[test]
