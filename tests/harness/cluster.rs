@@ -54,13 +54,19 @@ pub struct Cluster {
 impl Cluster {
     /// The cluster of this test binary, or `None` after saying that its tests are skipped.
     pub fn shared() -> Option<Arc<Self>> {
-        static SHARED: OnceLock<Option<Arc<Cluster>>> = OnceLock::new();
-        SHARED.get_or_init(Self::start).clone()
+        static SHARED: OnceLock<Arc<Cluster>> = OnceLock::new();
+        // Asked for by each test, so that each that is skipped is named.
+        let programs = assets::folder()?;
+        let shared = SHARED.get_or_init(|| Self::start_from(programs));
+        Some(Arc::clone(shared))
     }
 
     /// A cluster of a test's own, or `None` after saying that it is skipped.
     pub fn start() -> Option<Arc<Self>> {
-        let programs = assets::folder()?;
+        assets::folder().map(Self::start_from)
+    }
+
+    fn start_from(programs: PathBuf) -> Arc<Self> {
         // Short: the path of the control socket in a pod's spool must fit into a socket's name.
         let state = tempfile::Builder::new().prefix("ph-").tempdir().unwrap();
         let state = state.keep();
@@ -80,7 +86,7 @@ impl Cluster {
         });
         plane.start_controllers(&lifeline);
         let kubelet = Kubelet::start(&runtime, client.clone(), &state, Arc::clone(&lifeline));
-        Some(Arc::new(Self {
+        Arc::new(Self {
             kubelet,
             client,
             runtime,
@@ -89,7 +95,7 @@ impl Cluster {
             programs,
             state,
             lifeline,
-        }))
+        })
     }
 
     /// A new namespace with a random name.

@@ -55,8 +55,18 @@ pub fn missing<T>(what: &str) -> Option<T> {
         "{what} is not installed, and POSTHOUSE_PEERS=required"
     );
     // Not through the captured output: a skipped test must be seen.
-    let _ = writeln!(std::io::stderr(), "skipped: {what} is not installed");
+    let _ = writeln!(
+        std::io::stderr(),
+        "skipped: {}: {what} is not installed",
+        test()
+    );
     None
+}
+
+/// The name of the test that asks: tests run in threads of their names.
+fn test() -> String {
+    let thread = std::thread::current();
+    thread.name().unwrap_or("a test").to_owned()
 }
 
 /// Runs a program to its end, with `input` on its standard input.

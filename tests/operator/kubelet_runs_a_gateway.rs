@@ -113,7 +113,11 @@ fn a_changed_config_map_needs_no_restart() {
 
     running.rest_files();
     namespace.apply(&config(3));
-    // The kubelet knows of it, as this comes later on the same watch of the same pod's files.
+    running.kill();
+    wait::until_true("another process answers", || {
+        number().is_some() && running.pid().is_some_and(|now| Some(now) != pid)
+    });
+    assert_eq!(number(), Some(2), "the files rest");
     running.refresh_files();
     wait::until_true("the files follow again", || number() == Some(3));
 }
