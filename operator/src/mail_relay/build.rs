@@ -29,7 +29,7 @@ use posthouse_api::MailRelay;
 use posthouse_config::{document::Issuer, senders::Sender, yaml::YamlError};
 
 use super::{
-    facts::LiveChildren,
+    facts::{Facts, Heard, LiveChildren},
     keys::KeyRotations,
     plan::Plan,
     validate::{CertificateSource, ValidRelay},
@@ -66,6 +66,29 @@ pub struct Request<'a> {
     pub authority: Option<&'a str>,
     /// The children there are.
     pub live: &'a LiveChildren,
+    /// The highest numbers that gateways go by.
+    pub reported: Reported,
+}
+
+/// The highest numbers that gateways go by. Numbers only grow, also past a ConfigMap that somebody deleted: an old report
+/// must never speak for a new document.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reported {
+    /// Of the document.
+    pub document: u64,
+    /// Of the senders file.
+    pub senders: u64,
+}
+
+impl Reported {
+    /// By what the gateways said last, however long ago.
+    pub fn of(facts: &Facts) -> Self {
+        let last = facts.gateways.values().filter_map(Heard::last);
+        last.fold(Self::default(), |highest, report| Self {
+            document: highest.document.max(report.status.document.number),
+            senders: highest.senders.max(report.status.senders.number),
+        })
+    }
 }
 
 /// The children of a relay. A `None` means that there must be none: ours is deleted if it is there.

@@ -23,7 +23,7 @@ use crate::{
     input::Input,
     mail_relay::{
         Audience, ValidRelay,
-        build::{self, BuildError, Children, Owners, Request},
+        build::{self, BuildError, Children, Owners, Reported, Request},
         facts::LiveChildren,
         keys::KeyRotations,
         plan::{Plan, Rollout},
@@ -163,6 +163,7 @@ fn manifests(
         senders: senders.collect(),
         authority: None,
         live: &LiveChildren::default(),
+        reported: Reported::default(),
     };
     let mut objects = vec![value(&anchor)?];
     objects.extend(children(&build::children(&request)?)?);

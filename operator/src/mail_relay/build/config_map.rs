@@ -52,9 +52,12 @@ pub(super) fn config(request: &Request<'_>) -> Result<ConfigMap, BuildError> {
     let document = |number| gateway_config(request.valid, &Place::Pod, &terms(number));
     refuse_problems(&document(1))?;
     let live = request.live.config.as_deref();
-    let text = numbered(live, document::FILE_NAME, |number| {
-        gateway_config::text(&document(number))
-    })?;
+    let text = numbered(
+        live,
+        document::FILE_NAME,
+        request.reported.document,
+        |number| gateway_config::text(&document(number)),
+    )?;
     let mut made = object(request, names::config(&request.valid.name), live);
     made.metadata.annotations = Some(BTreeMap::from([(
         labels::KEY_ROTATION_TIME.to_owned(),
@@ -82,10 +85,15 @@ fn refuse_problems(document: &Document) -> Result<(), BuildError> {
 pub(super) fn senders(request: &Request<'_>) -> Result<ConfigMap, BuildError> {
     let live = request.live.senders.as_deref();
     let mut file = gateway_config::senders(request.valid, request.senders.clone(), 1);
-    let text = numbered(live, senders::FILE_NAME, |number| {
-        file.number = number;
-        serde_json::to_string(&file).map_err(YamlError::NotJson)
-    })?;
+    let text = numbered(
+        live,
+        senders::FILE_NAME,
+        request.reported.senders,
+        |number| {
+            file.number = number;
+            serde_json::to_string(&file).map_err(YamlError::NotJson)
+        },
+    )?;
     let mut made = object(request, names::senders(&request.valid.name), live);
     made.data = Some(BTreeMap::from([(senders::FILE_NAME.to_owned(), text)]));
     Ok(made)
@@ -155,22 +163,31 @@ fn object(request: &Request<'_>, name: String, live: Option<&ConfigMap>) -> Conf
     }
 }
 
-/// A file with the live one's number if it is otherwise the same, octet for octet, and with the next number if not.
+/// A file with the live one's number if it is otherwise the same, octet for octet, and with the next number if not: one
+/// that neither the live file nor any gateway had.
 fn numbered<E>(
     live: Option<&ConfigMap>,
     file: &str,
+    reported: u64,
     mut write: impl FnMut(u64) -> Result<String, E>,
 ) -> Result<String, E> {
     let live = live.and_then(|live| live.data.as_ref()?.get(file));
     let Some((live, number)) = live.and_then(|live| Some((live, number(live)?))) else {
-        return write(1);
+        return write(reported.saturating_add(1));
     };
-    let same = write(number)?;
-    if same == *live {
-        Ok(same)
-    } else {
-        write(number.saturating_add(1))
+    if number >= reported {
+        let same = write(number)?;
+        if same == *live {
+            return Ok(same);
+        }
     }
+    write(number.max(reported).saturating_add(1))
+}
+
+/// The number of the document or the senders file in a ConfigMap; 0 if it holds none.
+pub fn number_of(map: &ConfigMap) -> u64 {
+    let mut files = map.data.iter().flatten().map(|(_, text)| text);
+    files.find_map(|text| number(text)).unwrap_or_default()
 }
 
 /// The number in a file, whatever else is in it. JSON is YAML.

@@ -32,6 +32,7 @@ pub(super) struct Cluster {
     pub(super) settings: Settings,
     pub(super) capabilities: Capabilities,
     pub(super) live: LiveChildren,
+    pub(super) reported: Reported,
 }
 
 impl Cluster {
@@ -49,6 +50,7 @@ impl Cluster {
             settings: Settings::default(),
             capabilities: Capabilities::default(),
             live: LiveChildren::default(),
+            reported: Reported::default(),
             relay,
             valid,
         }
@@ -80,6 +82,7 @@ impl Cluster {
             senders: Vec::new(),
             authority: Some("the authority"),
             live: &self.live,
+            reported: self.reported,
         }
     }
 

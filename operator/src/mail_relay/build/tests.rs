@@ -343,6 +343,30 @@ fn the_document_says_since_when_its_keys_count_and_the_senders_file_is_compact()
     );
 }
 
+/// The number of the document and of the senders file.
+fn numbers(cluster: &Cluster) -> (u64, u64) {
+    let children = cluster.children();
+    let number = super::config_map::number_of;
+    (number(&children.config), number(&children.senders))
+}
+
+#[test]
+fn numbers_grow_past_what_gateways_go_by() {
+    let mut cluster = Cluster::small();
+    assert_eq!(numbers(&cluster), (1, 1));
+    // Somebody deleted both ConfigMaps.
+    cluster.reported = Reported {
+        document: 7,
+        senders: 9,
+    };
+    assert_eq!(numbers(&cluster), (8, 10));
+    cluster.live.config = Some(stored(&cluster.children().config, "70"));
+    cluster.live.senders = Some(stored(&cluster.children().senders, "71"));
+    assert_eq!(numbers(&cluster), (8, 10), "nothing changed since");
+    cluster.reported.document = 8;
+    assert_eq!(numbers(&cluster), (8, 10), "the gateways have it");
+}
+
 #[test]
 fn a_deletion_lowers_replicas_and_leaves_the_rest_of_the_document() {
     let mut live = (*stored(&Cluster::small().children().config, "70")).clone();
