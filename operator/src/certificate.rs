@@ -145,11 +145,15 @@ pub fn is_current(leaf: &str, authority: &str, names: &[String], now: Timestamp)
     };
     let mut wanted = names.to_vec();
     wanted.sort();
-    let left = leaf.not_after - now.as_second();
     leaf.issuer_key.is_some()
         && leaf.issuer_key == authority.own_key
         && leaf.names == wanted
-        && left > RENEW_DAYS * 24 * 3600
+        && !is_due(leaf.not_after, now)
+}
+
+/// Whether a leaf that ends at this second has to be issued again.
+pub fn is_due(not_after: i64, now: Timestamp) -> bool {
+    not_after - now.as_second() <= RENEW_DAYS * 24 * 3600
 }
 
 /// What we ask of a certificate.

@@ -12,7 +12,12 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
-use crate::{check, crds, local::Listen, render};
+use crate::{
+    check, crds,
+    local::Listen,
+    render,
+    run::{self, Run},
+};
 
 /// The control plane of Posthouse.
 #[derive(Debug, Parser)]
@@ -24,6 +29,8 @@ pub struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the controller.
+    Run(Run),
     /// Print the CustomResourceDefinitions.
     Crds,
     /// Validate offline; print every problem.
@@ -124,6 +131,7 @@ impl CommandLine {
     /// Runs the command.
     pub fn run(self, environment: &mut Environment<'_>) -> Exit {
         let result = match self.command {
+            Command::Run(arguments) => run::run(&arguments, environment),
             Command::Crds => print_crds(&mut environment.out).map(|()| Exit::Done),
             Command::Check(arguments) => check::run(&arguments, environment),
             Command::Render(arguments) => render::run(&arguments, environment),

@@ -40,6 +40,17 @@ const REASON_OCTETS: usize = 1_024;
 /// What a reason becomes that has no octet the API server would take.
 const NO_REASON: &str = "Unspecified";
 
+/// Every type that a MailRelay's or a MailSender's conditions have.
+pub const TYPES: [&str; 7] = [
+    ACCEPTED,
+    RESOLVED_REFS,
+    PROGRAMMED,
+    READY,
+    UPSTREAMS_HEALTHY,
+    QUEUE_HEALTHY,
+    STALLED,
+];
+
 /// Whether something holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConditionStatus {

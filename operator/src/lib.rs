@@ -10,15 +10,6 @@
 //! - what is seen: [`gateways`] asks them, [`metrics`], [`recorder`]
 //! - what it was told: [`settings`], [`capabilities`]; [`quantity`] of storage
 //! - what people are told: [`problem`], [`report`]
-//! In reading order: [`command`] the command line · [`crds`] prints the definitions · [`input`] the objects given ·
-//! [`check`] finds everything wrong with them · [`schema`] what a definition says · [`unsupported`] what is not built ·
-//! [`mail_relay`], [`mail_sender`] from an object to its children · [`grant`] who may send · [`address`] patterns ·
-//! [`certificate`] our own authority · [`condition`] what status says · [`lease`] who acts · [`events`], [`recorder`] what people are told as it happens · [`names`], [`labels`] of
-//! children · [`settings`] what it was told · [`render`] and [`local`] a gateway without a cluster ·
-//! [`problem`], [`report`] what people are told.
-//! [`certificate`] our own authority · [`names`], [`labels`] of children · [`settings`] what it was told · [`render`] and [`local`] a gateway without a cluster ·
-//! [`call`], [`apply`], [`capabilities`], [`token_keys`] how the API server is asked · [`fence`], [`installation`] what Secrets
-//! need · [`gateways`] how gateways are asked · [`problem`], [`report`] what people are told.
 //!
 //! `mail_relay` and `mail_sender` have pure `validate`, `plan`, `build` and `status`: no client, no clock, no files.
 
@@ -32,9 +23,11 @@ pub mod certificate;
 pub mod check;
 pub mod command;
 pub mod condition;
+pub mod context;
+pub mod controller;
 pub mod crds;
-pub mod fence;
 pub mod events;
+pub mod fence;
 pub mod gateways;
 pub mod grant;
 pub mod input;
@@ -51,6 +44,7 @@ pub mod quantity;
 pub mod recorder;
 pub mod render;
 pub mod report;
+pub mod run;
 pub mod schema;
 pub mod secret;
 pub mod settings;

@@ -1,14 +1,16 @@
-//! A MailRelay on its way to children: `dereference → validate → build`.
+//! A MailRelay on its way to children: `dereference → validate → plan → build → apply → status`.
 //!
-//! `validate` and `build` are pure: what they need arrives by argument, and neither knows whether a cluster, a file or
-//! a test asked.
+//! `dereference` and `apply` hold a client, and [`reconcile`] joins all of it. What is between them is pure: what it needs
+//! arrives by argument, and it does not know whether a cluster, a file or a test asked.
 
+pub mod apply;
 pub mod build;
 pub mod dereference;
 pub mod facts;
 pub mod keys;
 pub mod live;
 pub mod plan;
+pub mod reconcile;
 pub mod status;
 pub mod validate;
 

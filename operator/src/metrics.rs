@@ -102,6 +102,26 @@ impl Metrics {
         Ok(())
     }
 
+    /// The series of a relay that is gone go, too.
+    pub fn forget(&self, namespace: &str, relay: &str) {
+        for state in ["starting", "ready", "draining", "silent"] {
+            // One that was never set is fine.
+            let _ = self
+                .gateways
+                .remove_label_values(&[namespace, relay, state]);
+        }
+        let _ = self
+            .volumes_stranded
+            .remove_label_values(&[namespace, relay]);
+        for condition in crate::condition::TYPES {
+            for status in ["True", "False", "Unknown"] {
+                let _ = self
+                    .conditions
+                    .remove_label_values(&[namespace, relay, condition, status]);
+            }
+        }
+    }
+
     /// All of them as text, and its content type.
     pub fn encode(&self) -> (String, &'static str) {
         let mut text = Vec::new();

@@ -19,7 +19,7 @@ use crate::{
     input::{Input, Object},
     local::{self, Listen, Written},
     mail_relay::{Audience, ValidRelay, build::Place},
-    problem::Findings,
+    problem::{Findings, chain},
     report::Report,
 };
 
@@ -65,17 +65,6 @@ fn write(
         }
         Err(error) => Err(io::Error::other(chain(&error))),
     }
-}
-
-/// An error with what caused it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// The one MailRelay; how many there are instead is a problem of the command, not of an object.

@@ -354,10 +354,17 @@ async fn follow<K>(
     }
 }
 
-/// Drops what is large and read by nobody.
-fn slim<K: Resource>(event: &mut Event<K>) {
+/// Drops what is large and read by nobody. Who wrote what and when is read of two kinds: it dates a pod that cannot be
+/// made, and a claim that does not grow.
+fn slim<K: Resource>(event: &mut Event<K>)
+where
+    K::DynamicType: Default,
+{
+    const DATED: [&str; 2] = ["StatefulSet", "PersistentVolumeClaim"];
     if let Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) = event {
-        object.meta_mut().managed_fields = None;
+        if !DATED.contains(&K::kind(&K::DynamicType::default()).as_ref()) {
+            object.meta_mut().managed_fields = None;
+        }
         if let Some(annotations) = &mut object.meta_mut().annotations {
             annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
         }

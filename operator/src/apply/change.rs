@@ -3,7 +3,10 @@
 //! Each names the uid of the object it means, so that a successor of the same name is never hit.
 
 use k8s_openapi::{
-    api::core::v1::{PersistentVolumeClaim, Pod},
+    api::{
+        apps::v1::StatefulSet,
+        core::v1::{PersistentVolumeClaim, Pod},
+    },
     apimachinery::pkg::api::resource::Quantity,
 };
 use kube::{Resource, ResourceExt, api::ApiResource};
@@ -41,6 +44,19 @@ impl Applier {
             "spec": { "resources": { "requests": { "storage": size } } },
         });
         self.change("grow", place, None, MERGE_PATCH, &body).await
+    }
+
+    /// Sets how many gateways a StatefulSet has, and nothing else of it: its relay is being deleted, and what it says may
+    /// be invalid by now.
+    ///
+    /// # Errors
+    /// By the cause of the failed call.
+    pub async fn patch_replicas(&self, set: &StatefulSet, replicas: i32) -> Result<(), ApplyError> {
+        let body = json!({
+            "metadata": { "uid": set.metadata.uid },
+            "spec": { "replicas": replicas },
+        });
+        self.change_of("scale", set, None, MERGE_PATCH, &body).await
     }
 
     /// Deletes a pod, so that the StatefulSet controller makes it anew; one that is gone is fine.

@@ -1,0 +1,191 @@
+//! What every reconcile shares, and the little that is remembered between two reconciles of one object.
+//!
+//! Nothing of it is needed to be right: a new leader begins with an empty memory and asks a few questions more.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use jiff::Timestamp;
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use posthouse_api::MailRelay;
+use tokio::sync::watch;
+
+use crate::{
+    apply::Applier,
+    fence::Fence,
+    gateways::Gateways,
+    installation::Installation,
+    mail_relay::{
+        dereference::{self, Around},
+        facts::Facts,
+        plan::turns::Stage,
+    },
+    mail_sender::board::Board,
+    metrics::Metrics,
+    recorder::Recorder,
+    secret::writer::SecretWriter,
+    settings::{Capabilities, Settings},
+    stores::Stores,
+    token_keys::TokenKeys,
+    watch::Triggers,
+};
+
+/// A namespace and a name.
+pub type Key = (String, String);
+
+/// What every reconcile shares.
+pub struct Context {
+    /// What the operator was told.
+    pub settings: Settings,
+    /// Everything that is watched.
+    pub stores: Stores,
+    /// Writes children.
+    pub applier: Applier,
+    /// Writes Secrets.
+    pub secrets: SecretWriter,
+    /// Whether Secrets may be written.
+    pub fence: Arc<Fence>,
+    /// The installation's own keys, once they were read.
+    pub installation: watch::Receiver<Option<Arc<Installation>>>,
+    /// Asks the gateways.
+    pub gateways: Arc<Gateways>,
+    /// The keys of ServiceAccount tokens.
+    pub token_keys: Arc<TokenKeys>,
+    /// Kinds that not every cluster has.
+    pub capabilities: watch::Receiver<Capabilities>,
+    /// What relays say to their senders.
+    pub board: Board,
+    /// Publishes Events.
+    pub recorder: Recorder,
+    /// Counts.
+    pub metrics: Metrics,
+    /// Asks for other objects to be looked at.
+    pub triggers: Triggers,
+    /// What is remembered of each relay.
+    pub relays: Memories<RelayMemory>,
+    /// What is remembered of each sender.
+    pub senders: Memories<SenderMemory>,
+}
+
+/// What is remembered of a relay.
+#[derive(Clone, Debug, Default)]
+pub struct RelayMemory {
+    /// When its status was written.
+    pub status_written: Option<Timestamp>,
+    /// When its senders file was written.
+    pub senders_written: Option<Timestamp>,
+    /// When a certificate was issued for its listeners.
+    pub issued: Option<Timestamp>,
+    /// How far its rollout is, for the other relays.
+    pub stage: Option<Stage>,
+    /// Reconciles that failed in a row.
+    pub failures: u32,
+}
+
+/// What is remembered of a sender.
+#[derive(Clone, Debug, Default)]
+pub struct SenderMemory {
+    /// When its status was written.
+    pub status_written: Option<Timestamp>,
+    /// Reconciles that failed in a row.
+    pub failures: u32,
+}
+
+/// A memory for each object of a kind.
+#[derive(Debug)]
+pub struct Memories<T>(Mutex<HashMap<Key, T>>);
+
+impl<T> Default for Memories<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Clone + Default> Memories<T> {
+    /// What is remembered of an object; nothing, if it is new.
+    pub fn recall(&self, key: &Key) -> T {
+        self.lock().get(key).cloned().unwrap_or_default()
+    }
+
+    /// Remembers. Two reconciles of one object never run at once, so nothing is lost in between.
+    pub fn remember(&self, key: Key, memory: T) {
+        self.lock().insert(key, memory);
+    }
+
+    /// Forgets an object that is gone.
+    pub fn forget(&self, key: &Key) {
+        self.lock().remove(key);
+    }
+
+    /// Of every object.
+    pub fn map<U>(&self, of: impl Fn(&T) -> Option<U>) -> BTreeMap<Key, U> {
+        let all = self.lock();
+        let known = all
+            .iter()
+            .filter_map(|(key, memory)| Some((key.clone(), of(memory)?)));
+        known.collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Context {
+    /// Everything a reconcile of a relay goes by.
+    pub fn facts(&self, relay: &Arc<MailRelay>, now: Timestamp) -> Facts {
+        let namespace = relay.namespace().unwrap_or_default();
+        dereference::facts(
+            relay,
+            Around {
+                stores: &self.stores,
+                settings: &self.settings,
+                capabilities: *self.capabilities.borrow(),
+                issuers: self.token_keys.issuers(),
+                gateways: self.gateways.of_relay(&namespace, &relay.name_any()),
+                now,
+            },
+        )
+    }
+
+    /// The uids of the MailRelays and MailSenders of a namespace, by the type of the Secrets they own.
+    pub fn owners_of_secrets(&self, namespace: &str) -> Vec<(crate::secret::SecretType, String)> {
+        use crate::secret::SecretType;
+        let here = |object: &dyn Fn() -> Option<String>| object().as_deref() == Some(namespace);
+        let relays = self
+            .stores
+            .relays
+            .state_filter(|relay| here(&|| relay.namespace()));
+        let senders = self
+            .stores
+            .senders
+            .state_filter(|sender| here(&|| sender.namespace()));
+        let relays = relays
+            .iter()
+            .filter_map(|relay| Some((SecretType::Relay, relay.uid()?)));
+        let senders = senders
+            .iter()
+            .filter_map(|sender| Some((SecretType::Binding, sender.uid()?)));
+        relays.chain(senders).collect()
+    }
+
+    /// Whether there is a relay of this name.
+    pub fn has_relay(&self, (namespace, name): &Key) -> bool {
+        let reference = ObjectRef::new(name).within(namespace);
+        self.stores.relays.get(&reference).is_some()
+    }
+
+    /// Asks for a look at everything: something changed that concerns all.
+    pub fn look_at_everything(&self) {
+        for relay in self.stores.relays.state() {
+            self.triggers
+                .relay(&relay.namespace().unwrap_or_default(), &relay.name_any());
+        }
+        for sender in self.stores.senders.state() {
+            self.triggers
+                .sender(&sender.namespace().unwrap_or_default(), &sender.name_any());
+        }
+    }
+}
