@@ -83,7 +83,8 @@ pub(super) fn run(
         return Ok(Exit::Failed);
     }
     let capabilities = capabilities(&arguments.api_versions);
-    let manifests = all(&checked, capabilities).map_err(|error| io::Error::other(chain(&error)))?;
+    let manifests =
+        all(&input, &checked, capabilities).map_err(|error| io::Error::other(chain(&error)))?;
     let text = match arguments.output {
         Output::Json => print::json(&manifests),
         Output::Text => print::yaml(&manifests).map_err(|error| io::Error::other(chain(&error)))?,
@@ -110,7 +111,11 @@ fn capabilities(api_versions: &[String]) -> Capabilities {
     }
 }
 
-fn all(checked: &Checked<'_>, capabilities: Capabilities) -> Result<Vec<Manifests>, ManifestError> {
+fn all(
+    input: &Input,
+    checked: &Checked<'_>,
+    capabilities: Capabilities,
+) -> Result<Vec<Manifests>, ManifestError> {
     let relays = checked.relays.iter();
     relays
         .map(|(object, valid)| {
@@ -126,12 +131,13 @@ fn all(checked: &Checked<'_>, capabilities: Capabilities) -> Result<Vec<Manifest
                 sender.relay_namespace == valid.namespace && sender.relay_name == valid.name
             };
             let admitted: Vec<_> = checked.admitted.iter().filter(of_relay).collect();
-            manifests(&relay, &valid, &admitted, capabilities)
+            manifests(input, &relay, &valid, &admitted, capabilities)
         })
         .collect()
 }
 
 fn manifests(
+    input: &Input,
     relay: &MailRelay,
     valid: &ValidRelay,
     admitted: &[&Admitted],
@@ -163,7 +169,7 @@ fn manifests(
     Ok(Manifests {
         relay: format!("{}/{}", valid.namespace, valid.name),
         objects,
-        withheld: withheld::all(&request, admitted)?,
+        withheld: withheld::all(&request, input, admitted)?,
         destinations: destinations(valid),
     })
 }

@@ -2,9 +2,11 @@
 //!
 //! `OnDelete`, since the operator restarts pods itself: `RollingUpdate` waits for readiness, which a draining gateway
 //! lacks by design. Volumes are never deleted with pods or with the StatefulSet, because there may be mail on them.
-//! [`pod`] is the template; [`volume`] the files in it; [`claim`] the spool; [`resources`] CPU and memory.
+//! [`pod`] is the template; [`container`] what runs in it; [`volume`] its files; [`claim`] the spool; [`resources`] CPU and
+//! memory.
 
 pub mod claim;
+pub mod container;
 pub mod pod;
 pub mod resources;
 pub mod volume;

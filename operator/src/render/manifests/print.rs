@@ -4,6 +4,7 @@ use posthouse_config::yaml::{self, YamlError};
 use serde_json::json;
 
 use super::{Destination, Manifests, withheld::Withheld};
+use crate::mail_relay::build::place::HAND_OVER_PORT;
 
 /// One JSON value.
 pub(super) fn json(manifests: &[Manifests]) -> String {
@@ -36,6 +37,9 @@ fn heading(manifests: &Manifests) -> Vec<String> {
     let mut lines = vec![format!("MailRelay {}", manifests.relay)];
     lines.extend(manifests.withheld.iter().map(withheld));
     lines.extend(manifests.destinations.iter().map(destination));
+    lines.push(format!(
+        "connects to the other gateways on port {HAND_OVER_PORT}, and to DNS"
+    ));
     lines
 }
 

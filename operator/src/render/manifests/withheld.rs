@@ -2,12 +2,14 @@
 //!
 //! The names of keys come from the same drafts as in a cluster, made of nothing.
 
-use posthouse_config::credential::Key;
+use posthouse_api::MailSender;
+use posthouse_config::{credential::Key, yaml};
 use serde::Serialize;
 
 use super::ManifestError;
 use crate::{
     certificate::Certified,
+    input::Input,
     mail_relay::{
         build::{self, Request, wants_issued},
         validate::CertificateSource,
@@ -45,6 +47,7 @@ pub(super) struct Withheld {
 /// Everything of a relay that is withheld.
 pub(super) fn all(
     request: &Request<'_>,
+    input: &Input,
     admitted: &[&Admitted],
 ) -> Result<Vec<Withheld>, ManifestError> {
     let master = Key::try_from([0; 32].as_slice())?;
@@ -63,7 +66,11 @@ pub(super) fn all(
             keys: vec![names::CA_KEY.to_owned()],
         });
     }
-    found.extend(admitted.iter().map(|admitted| binding(admitted)));
+    found.extend(
+        admitted
+            .iter()
+            .filter_map(|admitted| binding(input, admitted)),
+    );
     Ok(found)
 }
 
@@ -77,14 +84,25 @@ fn of_draft(draft: &SecretDraft) -> Withheld {
     }
 }
 
-fn binding(admitted: &Admitted) -> Withheld {
+/// The Secret a sender gets, unless its pods' tokens are all it wants.
+fn binding(input: &Input, admitted: &Admitted) -> Option<Withheld> {
+    let (namespace, name) = (&admitted.sender.namespace, &admitted.sender.name);
+    let given = input.find("MailSender", namespace, name)?;
+    let sender: MailSender = yaml::from_value(given.value.clone()).ok()?;
+    if sender.spec.credential.is_none() && !sender.spec.service_accounts.is_empty() {
+        return None;
+    }
+    let wanted = sender
+        .spec
+        .credential
+        .and_then(|credential| credential.secret_name);
     let is_issued = admitted.listener.certificate == Some(CertificateSource::Issued);
     let keys = BINDING_KEYS.iter().skip(usize::from(!is_issued));
-    Withheld {
+    Some(Withheld {
         kind: "Secret",
-        namespace: admitted.sender.namespace.clone(),
-        name: admitted.sender.secret_name.clone(),
+        namespace: namespace.clone(),
+        name: wanted.unwrap_or_else(|| names::sender_secret(name)),
         secret_type: Some(SecretType::Binding.as_str()),
         keys: keys.map(|key| (*key).to_owned()).collect(),
-    }
+    })
 }

@@ -2,10 +2,14 @@
 
 use std::{fs, path::Path, sync::Arc};
 
+use posthouse_admin::telemetry::LogFormat;
 use posthouse_config::yaml;
 use serde_json::{Value, json};
 
-use crate::mail_relay::build::testing::{Cluster, all, json};
+use crate::{
+    mail_relay::build::testing::{Cluster, all, json},
+    settings::Settings,
+};
 
 fn set(cluster: &Cluster) -> Value {
     json(&cluster.children().stateful_set)
@@ -330,6 +334,41 @@ fn pods_restart_for_what_the_table_says_and_for_nothing_else() {
         seen[usize::from(restarts)] += 1;
     }
     assert!(seen[0] > 10 && seen[1] > 8, "{seen:?}");
+}
+
+#[test]
+fn an_installation_restarts_pods_for_what_is_in_them() {
+    type Change = fn(&mut Settings);
+    let table: [(Change, bool); 6] = [
+        (|settings| settings.gateway_image = "other".to_owned(), true),
+        (
+            |settings| settings.gateway_pull_policy = Some("Always".to_owned()),
+            true,
+        ),
+        (
+            |settings| settings.gateway_log_format = LogFormat::Text,
+            true,
+        ),
+        (
+            |settings| settings.namespace = "elsewhere".to_owned(),
+            false,
+        ),
+        (
+            |settings| settings.cluster_domain = "example".to_owned(),
+            false,
+        ),
+        (
+            |settings| settings.service_account_issuers = vec!["a".to_owned()],
+            false,
+        ),
+    ];
+    let template = |cluster: &Cluster| set(cluster)["spec"]["template"].clone();
+    let before = template(&Cluster::small());
+    for (i, (change, expected)) in table.into_iter().enumerate() {
+        let mut cluster = Cluster::small();
+        change(&mut cluster.settings);
+        assert_eq!(template(&cluster) != before, expected, "row {i}");
+    }
 }
 
 #[test]
