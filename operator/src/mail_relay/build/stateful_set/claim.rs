@@ -12,10 +12,7 @@ use k8s_openapi::{
 use posthouse_api::mail_relay::storage::AccessMode;
 
 use super::super::{Request, owner::uid};
-use crate::{labels, names};
-
-/// The size of a spool for which nothing is said.
-const DEFAULT_SIZE: &str = "10Gi";
+use crate::{labels, mail_relay::plan::DEFAULT_SIZE, names};
 
 /// The live templates; for a StatefulSet that is not there yet, one as the MailRelay says.
 pub fn templates(request: &Request<'_>) -> Vec<PersistentVolumeClaim> {
