@@ -13,6 +13,7 @@ mod opens_spools_of_every_format;
 mod the_chart_gives_no_right_too_many;
 mod the_chart_is_current;
 mod the_demonstration_relays;
+mod the_pods_command_line_is_the_gateways;
 mod what_is_rendered_is_accepted;
 mod what_is_watched_is_exported;
 
