@@ -71,7 +71,7 @@ pub struct Render {
 /// Where objects are read from.
 #[derive(Debug, Args)]
 pub struct Files {
-    /// A file or folder with YAML documents (MailRelay, MailSender, Secret, ConfigMap, Namespace); `-` is standard input.
+    /// A file or folder with YAML documents (MailRelay, MailSender, Secret, ConfigMap, Namespace, ServiceAccount); `-` is standard input.
     #[arg(short = 'f', long = "filename", value_name = "FILE", required = true, num_args = 1..)]
     pub(crate) paths: Vec<PathBuf>,
 }

@@ -45,12 +45,13 @@ pub struct Input {
 }
 
 /// The kinds we look at, each with its API version.
-const KINDS: [(&str, &str); 5] = [
+const KINDS: [(&str, &str); 6] = [
     ("MailRelay", "posthouse.dev/v1alpha1"),
     ("MailSender", "posthouse.dev/v1alpha1"),
     ("Secret", "v1"),
     ("ConfigMap", "v1"),
     ("Namespace", "v1"),
+    ("ServiceAccount", "v1"),
 ];
 
 impl Input {

@@ -23,9 +23,6 @@ use crate::{
     report::Report,
 };
 
-#[cfg(test)]
-pub(crate) use manifests::plan;
-
 /// Runs the command.
 pub fn run(arguments: &command::Render, environment: &mut Environment<'_>) -> io::Result<Exit> {
     match &arguments.local {

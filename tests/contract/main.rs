@@ -14,6 +14,7 @@ mod pages_lead_somewhere;
 mod the_chart_gives_no_right_too_many;
 mod the_chart_is_current;
 mod the_demonstration_relays;
+mod the_pods_command_line_is_the_gateways;
 mod what_is_rendered_is_accepted;
 mod what_is_watched_is_exported;
 

@@ -1,18 +1,17 @@
 //! `posthouse-operator render`: the children of every MailRelay given, as `run` would make them on an empty cluster.
 //!
 //! For a diff in review, so the same input gives the same text: uids are zero, numbers 1, times the epoch; there are no
-//! token keys, and only the namespaces that were given. What holds a secret, or what only an installation has, is a
+//! token keys, and only the namespaces and ServiceAccounts that were given. What holds a secret, or what only an installation has, is a
 //! comment: output can be read by anybody and cannot be applied over what is real. Egress is the platform's, so a
 //! comment says where the gateways connect to.
 
+mod facts;
 mod print;
 mod withheld;
 
 use std::io::{self, Write};
 
-use jiff::Timestamp;
-use posthouse_api::MailRelay;
-use posthouse_config::yaml::{self, YamlError};
+use posthouse_config::yaml::YamlError;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -24,12 +23,12 @@ use crate::{
     mail_relay::{
         Audience, ValidRelay,
         build::{self, BuildError, Children, Owners, Reported, Request},
-        facts::LiveChildren,
+        facts::Facts,
         keys::KeyRotations,
-        plan::{Plan, Rollout},
+        plan,
         validate::{ValidTransport, ValidUpstream},
     },
-    mail_sender::{self, Admitted},
+    mail_sender::admission::{self, Answer},
     settings::{Capabilities, Settings},
 };
 
@@ -119,77 +118,51 @@ fn all(
     let relays = checked.relays.iter();
     relays
         .map(|(object, valid)| {
-            let mut relay: MailRelay = yaml::from_value(object.value.clone())?;
-            relay.metadata.uid = None;
-            relay.metadata.deletion_timestamp = None;
             let valid = ValidRelay {
                 generation: 1,
                 ..valid.clone()
             };
-            let of_relay = |admitted: &&Admitted| {
-                let sender = &admitted.sender;
-                sender.relay_namespace == valid.namespace && sender.relay_name == valid.name
-            };
-            let admitted: Vec<_> = checked.admitted.iter().filter(of_relay).collect();
-            manifests(input, &relay, &valid, &admitted, capabilities)
+            manifests(&facts::facts(input, object, capabilities)?, &valid)
         })
         .collect()
 }
 
-fn manifests(
-    input: &Input,
-    relay: &MailRelay,
-    valid: &ValidRelay,
-    admitted: &[&Admitted],
-    capabilities: Capabilities,
-) -> Result<Manifests, ManifestError> {
-    let anchor = build::anchor(relay);
-    let senders = admitted
-        .iter()
-        .map(|sender| mail_sender::build::sender(sender));
+fn manifests(facts: &Facts, valid: &ValidRelay) -> Result<Manifests, ManifestError> {
+    let anchor = build::anchor(&facts.relay);
+    let admissions = admission::admissions(facts, valid, None);
     let request = Request {
-        relay,
+        relay: &facts.relay,
         valid,
-        plan: &plan(valid.replicas),
+        plan: &plan::plan(facts, valid),
         keys: &KeyRotations {
             current: valid.key_rotation,
             previous: None,
-            since: Timestamp::UNIX_EPOCH,
+            since: facts.now,
         },
         settings: &Settings::default(),
-        capabilities,
-        owners: Owners::of(relay, &anchor),
-        issuers: &[],
-        senders: senders.collect(),
+        capabilities: facts.capabilities,
+        owners: Owners::of(&facts.relay, &anchor),
+        issuers: &facts.issuers,
+        senders: admissions.rows,
         authority: None,
-        live: &LiveChildren::default(),
-        reported: Reported::default(),
+        live: &facts.children,
+        reported: Reported::of(facts),
     };
+    let accepted = admissions
+        .verdicts
+        .values()
+        .filter_map(|verdict| match &verdict.answer {
+            Answer::Accepted(accepted) => Some(&accepted.admitted),
+            Answer::Refused(_) => None,
+        });
     let mut objects = vec![value(&anchor)?];
     objects.extend(children(&build::children(&request)?)?);
     Ok(Manifests {
         relay: format!("{}/{}", valid.namespace, valid.name),
         objects,
-        withheld: withheld::all(&request, input, admitted)?,
+        withheld: withheld::all(&request, accepted)?,
         destinations: destinations(valid),
     })
-}
-
-/// What is to be done on an empty cluster: to have as many gateways.
-pub(crate) fn plan(replicas: u32) -> Plan {
-    Plan {
-        document_replicas: replicas,
-        replicas,
-        draining: 0,
-        drain: None,
-        restart: None,
-        rollout: Rollout::Done,
-        resize: Vec::new(),
-        delete_claims: Vec::new(),
-        not_expanded: None,
-        is_over: false,
-        notices: Vec::new(),
-    }
 }
 
 fn children(children: &Children) -> Result<Vec<Value>, YamlError> {

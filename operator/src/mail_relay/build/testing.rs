@@ -6,8 +6,7 @@ use posthouse_config::yaml;
 use serde_json::Value;
 
 use super::*;
-use crate::mail_relay::{Audience, validate};
-pub(super) use crate::render::plan;
+use crate::mail_relay::{Audience, plan::Rollout, validate};
 
 /// A relay of which only what a test is about is said.
 pub(super) const SMALL: &str = "
@@ -88,6 +87,23 @@ impl Cluster {
 
     pub(super) fn children(&self) -> Children {
         children(&self.request()).unwrap()
+    }
+}
+
+/// Nothing to be done but to have as many gateways.
+pub(super) fn plan(replicas: u32) -> Plan {
+    Plan {
+        document_replicas: replicas,
+        replicas,
+        draining: 0,
+        drain: None,
+        restart: None,
+        rollout: Rollout::Done,
+        resize: Vec::new(),
+        delete_claims: Vec::new(),
+        not_expanded: None,
+        is_over: false,
+        notices: Vec::new(),
     }
 }
 

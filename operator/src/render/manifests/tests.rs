@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Parser;
-use posthouse_config::{Document, Senders};
+use posthouse_config::{Document, Senders, yaml};
 use serde_json::Value;
 
 use super::*;

@@ -2,14 +2,12 @@
 //!
 //! The names of keys come from the same drafts as in a cluster, made of nothing.
 
-use posthouse_api::MailSender;
-use posthouse_config::{credential::Key, yaml};
+use posthouse_config::credential::Key;
 use serde::Serialize;
 
 use super::ManifestError;
 use crate::{
     certificate::Certified,
-    input::Input,
     mail_relay::{
         build::{self, Request, wants_issued},
         validate::CertificateSource,
@@ -45,10 +43,9 @@ pub(super) struct Withheld {
 }
 
 /// Everything of a relay that is withheld.
-pub(super) fn all(
+pub(super) fn all<'a>(
     request: &Request<'_>,
-    input: &Input,
-    admitted: &[&Admitted],
+    admitted: impl Iterator<Item = &'a Admitted>,
 ) -> Result<Vec<Withheld>, ManifestError> {
     let master = Key::try_from([0; 32].as_slice())?;
     let mut found = vec![of_draft(&build::keys_secret(request, &master))];
@@ -66,11 +63,7 @@ pub(super) fn all(
             keys: vec![names::CA_KEY.to_owned()],
         });
     }
-    found.extend(
-        admitted
-            .iter()
-            .filter_map(|admitted| binding(input, admitted)),
-    );
+    found.extend(admitted.filter_map(binding));
     Ok(found)
 }
 
@@ -85,23 +78,14 @@ fn of_draft(draft: &SecretDraft) -> Withheld {
 }
 
 /// The Secret a sender gets, unless its pods' tokens are all it wants.
-fn binding(input: &Input, admitted: &Admitted) -> Option<Withheld> {
-    let (namespace, name) = (&admitted.sender.namespace, &admitted.sender.name);
-    let given = input.find("MailSender", namespace, name)?;
-    let sender: MailSender = yaml::from_value(given.value.clone()).ok()?;
-    if sender.spec.credential.is_none() && !sender.spec.service_accounts.is_empty() {
-        return None;
-    }
-    let wanted = sender
-        .spec
-        .credential
-        .and_then(|credential| credential.secret_name);
+fn binding(admitted: &Admitted) -> Option<Withheld> {
+    let credential = admitted.sender.credential.as_ref()?;
     let is_issued = admitted.listener.certificate == Some(CertificateSource::Issued);
     let keys = BINDING_KEYS.iter().skip(usize::from(!is_issued));
     Some(Withheld {
         kind: "Secret",
-        namespace: namespace.clone(),
-        name: wanted.unwrap_or_else(|| names::sender_secret(name)),
+        namespace: admitted.sender.namespace.clone(),
+        name: credential.secret_name.clone(),
         secret_type: Some(SecretType::Binding.as_str()),
         keys: keys.map(|key| (*key).to_owned()).collect(),
     })

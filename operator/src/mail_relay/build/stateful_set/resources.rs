@@ -10,6 +10,8 @@ use k8s_openapi::{
 };
 use posthouse_api::mail_relay::Resources;
 
+use crate::quantity::{self, Amount};
+
 /// Reserved where nothing is said.
 const REQUESTS: [(&str, &str); 2] = [("cpu", "100m"), ("memory", "64Mi")];
 
@@ -52,45 +54,21 @@ fn add(
     name: &str,
     default: &str,
     other: Option<&Quantity>,
-    default_holds: impl Fn(f64, f64) -> bool,
+    default_holds: impl Fn(Amount, Amount) -> bool,
 ) {
     let default = Quantity(default.to_owned());
-    let compared = other.and_then(|other| Some((other, amount(&default)?, amount(other)?)));
+    let compared = other.and_then(|other| {
+        Some((
+            other,
+            quantity::parse(&default.0)?,
+            quantity::parse(&other.0)?,
+        ))
+    });
     let value = match compared {
         Some((other, ours, theirs)) if !default_holds(ours, theirs) => other.clone(),
         _ => default,
     };
     to.entry(name.to_owned()).or_insert(value);
-}
-
-/// How much a quantity is, near enough to compare two: Kubernetes' suffixes are powers of 1000 and of 1024.
-fn amount(quantity: &Quantity) -> Option<f64> {
-    const SUFFIXES: [(&str, f64); 15] = [
-        ("Ki", 1024.0),
-        ("Mi", 1_048_576.0),
-        ("Gi", 1_073_741_824.0),
-        ("Ti", 1_099_511_627_776.0),
-        ("Pi", 1_125_899_906_842_624.0),
-        ("Ei", 1_152_921_504_606_846_976.0),
-        ("n", 1e-9),
-        ("u", 1e-6),
-        ("m", 1e-3),
-        ("k", 1e3),
-        ("M", 1e6),
-        ("G", 1e9),
-        ("T", 1e12),
-        ("P", 1e15),
-        ("E", 1e18),
-    ];
-    let text = quantity.0.as_str();
-    let suffix = SUFFIXES.iter().find_map(|(suffix, factor)| {
-        let number = text.strip_suffix(suffix)?;
-        Some(number.parse::<f64>().ok()? * factor)
-    });
-    // Without a suffix, perhaps with an exponent.
-    suffix
-        .or_else(|| text.parse().ok())
-        .filter(|amount| amount.is_finite())
 }
 
 #[cfg(test)]
