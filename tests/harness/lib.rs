@@ -5,7 +5,7 @@
 //!
 //! In reading order: [`site`] a folder with a document, secrets and a spool · [`gateway`] the process run on it ·
 //! [`admin`] what it tells · [`client`] speaks SMTP to it · [`provider`] takes its mail, by a script ·
-//! [`peer`] programs nobody here wrote · [`postfix`] one of them · [`pki`] certificates · [`wire`] lines over TCP and TLS · [`wait`] events.
+//! [`peer`] programs nobody here wrote · [`postfix`] one of them · [`pki`] certificates · [`issuer`] tokens · [`wire`] lines over TCP and TLS · [`wait`] events.
 //!
 //! A harness ends a test by panicking; the lints against that are for code that serves.
 #![allow(
@@ -20,6 +20,7 @@
 pub mod admin;
 pub mod client;
 pub mod gateway;
+pub mod issuer;
 pub mod peer;
 pub mod pki;
 pub mod postfix;
@@ -30,6 +31,7 @@ pub mod wire;
 
 pub use client::{Client, Reply};
 pub use gateway::Gateway;
+pub use issuer::Issuer;
 pub use pki::{Authority, Identity};
 pub use postfix::Postfix;
 pub use provider::{Mail, Provider, Script, Turn};
