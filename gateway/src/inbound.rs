@@ -1,7 +1,7 @@
 //! Accepting mail: from a client's connection to a message on stable storage.
 //!
 //! A connection meets the modules in this order: [`listener`] takes it · `sessions` finds it a place · `session` speaks
-//! SMTP over its `wire`, under `tls` · `authentication` and `admission` decide with values, before content is taken ·
+//! SMTP over its `wire`, under `tls` · `authentication`, `token` and `admission` decide with values, before content is taken ·
 //! `transaction` streams content, `fix_up` notes what submission adds and removes, `charset` what is left asks of the
 //! next hop · [`store`] commits.
 //!
@@ -19,6 +19,7 @@ mod session;
 mod sessions;
 pub mod store;
 mod tls;
+mod token;
 mod transaction;
 mod wire;
 
@@ -47,6 +48,7 @@ use crate::{
 pub use store::{Store, StoreError, Upload};
 
 use sessions::Sessions;
+use token::UnknownKeys;
 
 /// What accepting tells and asks the queue.
 pub trait Intake: Send + Sync + 'static {
@@ -84,6 +86,7 @@ pub struct Inbound<S> {
     sessions: Arc<Sessions>,
     numbers: AtomicU64,
     views: Mutex<BTreeMap<Arc<str>, ListenerView>>,
+    unknown_keys: UnknownKeys,
 }
 
 /// What is known of one listener.
@@ -105,6 +108,7 @@ impl<S: Store> Inbound<S> {
             sessions: Arc::default(),
             numbers: AtomicU64::new(0),
             views: Mutex::default(),
+            unknown_keys: UnknownKeys::default(),
         })
     }
 
@@ -116,6 +120,12 @@ impl<S: Store> Inbound<S> {
     /// What is known of each listener, by name.
     pub fn views(&self) -> BTreeMap<Arc<str>, ListenerView> {
         self.locked_views().clone()
+    }
+
+    /// Key ids of tokens that no known key has, since the keys last changed.
+    pub fn unknown_key_ids(&self) -> Vec<String> {
+        self.unknown_keys
+            .list(self.snapshot().document.tokens.as_ref())
     }
 
     /// The listeners that listen, for status.

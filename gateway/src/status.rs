@@ -148,6 +148,7 @@ impl Running {
         status.files.invalid.extend(invalid);
         status.listeners = self.inbound.listening();
         status.sessions = self.inbound.sessions();
+        status.unknown_key_ids = self.inbound.unknown_key_ids();
         // A queue whose task has ended has nothing to tell: the gateway is stopping.
         if let Ok(account) = self.queue.account().await {
             status.queue = account.figures.status();

@@ -13,6 +13,7 @@
 
 mod a_dead_upstream_does_not_delay_a_live_one;
 mod accepts_only_after_commit;
+mod accepts_tokens_of_service_accounts;
 mod content_cannot_become_a_second_message;
 mod gives_each_recipient_its_outcome;
 mod holds_when_the_password_is_refused;
@@ -21,6 +22,7 @@ mod loses_nothing_when_killed;
 mod never_speaks_in_clear_when_tls_was_asked;
 mod one_report_after_a_crash;
 mod reads_changes_without_a_restart;
+mod reads_documents_of_its_neighbours;
 mod relays_to_servers_nobody_here_wrote;
 mod says_later_when_the_disk_is_full;
 mod says_what_is_wrong_at_start;

@@ -8,6 +8,7 @@
 //! [`peer`] programs nobody here wrote · [`postfix`] one of them · [`pki`] certificates · [`wire`] lines over TCP and TLS · [`wait`] events.
 //! On a real API server: `cluster` the control plane, and a test's namespace in it · `kubelet` the stand-in for a node, which
 //! runs gateways as pods · `operator` the chart and the process.
+//! [`peer`] programs nobody here wrote · [`postfix`] one of them · [`pki`] certificates · [`issuer`] tokens · [`wire`] lines over TCP and TLS · [`wait`] events.
 //!
 //! A harness ends a test by panicking; the lints against that are for code that serves.
 #![allow(
@@ -24,6 +25,7 @@ pub mod client;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 pub mod gateway;
+pub mod issuer;
 #[cfg(feature = "cluster")]
 pub mod kubelet;
 #[cfg(feature = "cluster")]
@@ -40,6 +42,7 @@ pub use client::{Client, Reply};
 #[cfg(feature = "cluster")]
 pub use cluster::{Cluster, Namespace};
 pub use gateway::Gateway;
+pub use issuer::Issuer;
 #[cfg(feature = "cluster")]
 pub use operator::{Installation, Operator};
 pub use pki::{Authority, Identity};

@@ -1,11 +1,13 @@
 //! What must hold for any octets. Used by the fuzz targets and, over their corpus, by an ordinary test.
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use posthouse_smtp::{
     Mailbox, address_list,
     command::Command,
     content::{Facts, Scanned, Scanner},
     header::{End, HeaderSection},
     line::{Framed, Framer, LineFault, Mode},
+    sasl::{Bearer, SaslError, oauth_bearer, plain, xoauth2},
 };
 
 /// Lines come out the same however they are cut, and no command holds what could end a line.
@@ -129,4 +131,27 @@ pub(crate) fn header(data: &[u8]) {
     assert_eq!(section.end.offset(), at);
     assert!(section.end != End::NoHeader || section.fields.is_empty());
     assert!(section.end.length() <= data.len());
+}
+
+/// What is read of a SASL response holds no separator of its mechanism; what is no Base64 is never read.
+pub(crate) fn sasl(data: &[u8]) {
+    let line = BASE64_STANDARD.encode(data);
+    for response in [oauth_bearer::response, xoauth2::response] {
+        bearer(response(line.as_bytes()));
+        bearer(response(data));
+    }
+    for line in [line.as_bytes(), data] {
+        if let Ok(credentials) = plain::response(line) {
+            assert!(!credentials.username.is_empty() && !credentials.username.contains('\0'));
+            assert!(!credentials.password.is_empty() && !credentials.password.contains(&0));
+        }
+    }
+}
+
+fn bearer(read: Result<Bearer, SaslError>) {
+    let Ok(Bearer { username, token }) = read else {
+        return;
+    };
+    assert!(!token.is_empty() && token.iter().all(u8::is_ascii_graphic));
+    assert!(username.is_none_or(|name| !name.is_empty() && !name.contains(['\0', '\x01'])));
 }

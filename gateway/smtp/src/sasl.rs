@@ -3,7 +3,9 @@
 //! Who a name and a password belong to is not asked here.
 
 pub mod login;
+pub mod oauth_bearer;
 pub mod plain;
+pub mod xoauth2;
 
 use std::fmt;
 
@@ -16,6 +18,24 @@ pub struct Credentials {
     pub username: String,
     /// The password, as it came.
     pub password: Vec<u8>,
+}
+
+/// A token that is worth what its bearer says with it, and perhaps who that is. Its `Debug` does not show the token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bearer {
+    /// The name, as it came, if one did.
+    pub username: Option<String>,
+    /// The token, as it came.
+    pub token: Vec<u8>,
+}
+
+/// What a client presents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presented {
+    /// A name and a password.
+    Password(Credentials),
+    /// A token.
+    Bearer(Bearer),
 }
 
 /// Why a client's response is no answer.
@@ -48,6 +68,14 @@ fn decoded(line: &[u8]) -> Result<Vec<u8>, SaslError> {
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials")
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bearer")
             .field("username", &self.username)
             .finish_non_exhaustive()
     }

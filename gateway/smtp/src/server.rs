@@ -31,7 +31,8 @@ pub use mail::{Mail, MailRequest};
 pub use ready::Ready;
 pub use recipients::{DataRequest, Recipients, Transaction};
 pub use terms::{
-    Channel, Hello, HelloKind, Login, LoginPolicy, PlaintextLogin, Session, StartTls, Terms,
+    BearerLogin, Channel, Hello, HelloKind, Login, LoginPolicy, PlaintextLogin, Session, StartTls,
+    Terms,
 };
 pub use tls::Handshake;
 
@@ -67,7 +68,7 @@ pub enum Step {
     Refuse(Server, Reply, Rejection),
     /// Say this, make sure that nothing was sent ahead of the handshake, and shake hands.
     StartTls(Handshake, Reply),
-    /// Decide about a name and a password.
+    /// Decide about a name and a password, or about a token.
     Authenticate(Claim),
     /// Decide about a transaction by its reverse-path.
     Mail(MailRequest),

@@ -39,3 +39,8 @@ fn address_lists() {
 fn headers() {
     replay("header", checks::header);
 }
+
+#[test]
+fn sasl() {
+    replay("sasl", checks::sasl);
+}

@@ -11,7 +11,7 @@ use posthouse_smtp::{
     server::{Rejection, replies},
 };
 
-use super::StoreError;
+use super::{StoreError, token::TokenError};
 use crate::mail::SenderIdentity;
 
 /// Patterns named in a refusal; more are counted.
@@ -109,6 +109,40 @@ pub(super) fn wrong_password() -> Refusal {
     refusal(Cause::Authentication, 535, (5, 7, 8), text)
 }
 
+/// What a token says is told to who shows it only once it is believed.
+pub(super) fn token(error: &TokenError) -> Refusal {
+    let text = match error {
+        TokenError::UnknownKey(_) => return key_missing(),
+        TokenError::NotOffered
+        | TokenError::Malformed
+        | TokenError::Algorithm
+        | TokenError::Issuer
+        | TokenError::Signature => return wrong_password(),
+        TokenError::Audience(_)
+        | TokenError::Expired
+        | TokenError::NotYet
+        | TokenError::TooLong
+        | TokenError::NoPod
+        | TokenError::NotListed(_)
+        | TokenError::Namesake(_)
+        | TokenError::OtherSender(_)
+        | TokenError::Several(_) => shown(&format!("Token not accepted: {error}")),
+    };
+    refusal(Cause::Authentication, 535, (5, 7, 8), text)
+}
+
+/// RFC 4954 §6: this needs encryption.
+pub(super) fn token_in_clear() -> Refusal {
+    let text = "Tokens are taken under TLS only";
+    refusal(Cause::TlsRequired, 538, (5, 7, 11), text)
+}
+
+/// Between transactions, once the token of the login is over. RFC 5321 §3.8 has 421 for a server that closes by itself;
+/// no code of RFC 4954 is for a login that was good. The client may come back with a newer token.
+pub(super) fn login_expired() -> Reply {
+    reply(421, (4, 7, 0), "The token has expired: log in again")
+}
+
 pub(super) fn key_missing() -> Refusal {
     let text = "Temporary authentication failure";
     refusal(Cause::Authentication, 454, (4, 7, 0), text)
@@ -121,7 +155,7 @@ pub(super) fn sender_unknown() -> Refusal {
 
 /// The session ends: the client may come back with the password that counts now.
 pub(super) fn login_withdrawn() -> Refusal {
-    let text = "The password is no longer valid";
+    let text = "The password or token is no longer valid";
     refusal(Cause::Authentication, 421, (4, 7, 0), text)
 }
 

@@ -7,7 +7,7 @@ mod content;
 mod questions;
 mod visit;
 
-use std::{ops::Range, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use posthouse_smtp::{
     line::LineFault,
@@ -114,6 +114,11 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, S: Store> Session<'a, T, S> {
             if server.is_idle() && self.stage() >= Stage::Stopping {
                 return self.stop();
             }
+            // What the client proved is asked for again only between transactions.
+            if server.is_idle() && self.visit.is_login_over() {
+                self.wire.say(&refusal::login_expired());
+                return Err(Ended::Completed);
+            }
             match self.wire.line(server.mode()) {
                 Line::Whole(line) => return Ok(Heard::Line(line)),
                 Line::Faulty(fault) => return Ok(Heard::Faulty(fault)),
@@ -127,14 +132,23 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, S: Store> Session<'a, T, S> {
         }
     }
 
-    /// Reads, unless the gateway stops first.
+    /// Reads, unless the gateway stops or the login ends first: then there may be nothing to read yet.
     async fn read_or_stop(&mut self) -> Result<(), Ended> {
-        let mut shutdown = self.visit.inbound.parts.shutdown.clone();
+        let parts = &self.visit.inbound.parts;
+        let (mut shutdown, clock) = (parts.shutdown.clone(), Arc::clone(&parts.clock));
         let until = self.visit.until();
+        let ends = self.visit.login_ends.filter(|&ends| ends < until);
+        let login_over = async {
+            match ends {
+                Some(ends) => clock.sleep_until(ends).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             read = self.read(until) => return read,
             () = shutdown.reached(Stage::Stopping) => {}
+            () = login_over => return Ok(()),
         }
         self.stop()
     }

@@ -6,6 +6,7 @@ mod listener;
 mod session;
 mod spool;
 mod tls;
+mod token;
 
 use std::{
     collections::BTreeMap,

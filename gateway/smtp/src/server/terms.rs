@@ -23,6 +23,8 @@ pub struct Terms {
     pub start_tls: StartTls,
     /// Whether AUTH is taken without TLS.
     pub plaintext_login: PlaintextLogin,
+    /// Whether tokens are taken.
+    pub bearer_login: BearerLogin,
     /// Octets of one message, for SIZE and the scanner.
     pub message_octets: u64,
     /// Recipients of one message.
@@ -56,6 +58,18 @@ pub enum PlaintextLogin {
     Refuse,
     /// Also without.
     Allow,
+}
+
+/// Whether tokens are taken. One that is overheard is as good as one's own until it expires, so a listener that takes
+/// passwords without TLS does not take tokens for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BearerLogin {
+    /// Never: no issuer is believed.
+    Absent,
+    /// Under TLS (RFC 7628 §4).
+    UnderTls,
+    /// Also without: nobody can overhear this client.
+    Anywhere,
 }
 
 /// What the session goes over.
@@ -143,6 +157,16 @@ impl Session {
         }
     }
 
+    /// Whether a token is taken now, where AUTH is on offer.
+    pub(super) fn takes_bearer(&self) -> bool {
+        self.terms.bearer_login != BearerLogin::Absent && !self.is_in_clear()
+    }
+
+    /// Whether what the client sends may be overheard.
+    pub(super) fn is_in_clear(&self) -> bool {
+        self.channel == Channel::Plain && self.terms.bearer_login != BearerLogin::Anywhere
+    }
+
     /// The answer to EHLO or HELO.
     pub(super) fn hello(&self, kind: HelloKind) -> Reply {
         let mut lines = vec![self.terms.hostname.clone()];
@@ -156,7 +180,8 @@ impl Session {
                 lines.push("STARTTLS".into());
             }
             if self.offers_login() {
-                lines.push("AUTH PLAIN LOGIN".into());
+                let bearer = " OAUTHBEARER XOAUTH2".repeat(usize::from(self.takes_bearer()));
+                lines.push(format!("AUTH PLAIN LOGIN{bearer}"));
             }
         }
         replies::hello(lines)

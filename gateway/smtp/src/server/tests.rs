@@ -1,7 +1,7 @@
 //! Dialogues as loops over strings: no sockets, no clock.
 
 use super::*;
-use crate::{ReversePath, content::Scanned, line::Framed, line::Framer};
+use crate::{ReversePath, content::Scanned, line::Framed, line::Framer, sasl::Presented};
 
 fn terms() -> Terms {
     Terms {
@@ -9,6 +9,7 @@ fn terms() -> Terms {
         login: LoginPolicy::Required,
         start_tls: StartTls::Absent,
         plaintext_login: PlaintextLogin::Allow,
+        bearer_login: BearerLogin::Absent,
         message_octets: 100,
         recipients: 2,
     }
@@ -88,13 +89,18 @@ impl Player {
                 self.handshake = Some(handshake);
             }
             Step::Authenticate(claim) => {
-                let step = if claim.credentials().password == b"right" {
-                    let name = claim.credentials().username.as_str().into();
-                    claim.accept(name)
-                } else {
-                    claim.refuse(Reply::new(535, None, "wrong"))
+                let (name, secret) = match claim.presented() {
+                    Presented::Password(given) => (given.username.clone(), given.password.clone()),
+                    Presented::Bearer(given) => (
+                        given.username.clone().unwrap_or_default(),
+                        given.token.clone(),
+                    ),
                 };
-                self.step(step);
+                self.step(match secret.as_slice() {
+                    b"right" => claim.accept(name.into()),
+                    b"later" => claim.defer(Reply::new(454, None, "later")),
+                    _ => claim.refuse(Reply::new(535, None, "wrong")),
+                });
             }
             Step::Mail(request) => {
                 let step = match request.reverse_path() {
@@ -298,6 +304,129 @@ fn login_asks_for_name_and_password() {
          S: 504 5.5.4
          C: NOOP
          S: 250",
+    );
+}
+
+/// With tokens, for which a `right` one is `right`.
+fn bearer_terms() -> Terms {
+    Terms {
+        bearer_login: BearerLogin::Anywhere,
+        ..terms()
+    }
+}
+
+fn base64(text: &str) -> String {
+    use ::base64::{Engine, prelude::BASE64_STANDARD};
+    BASE64_STANDARD.encode(text)
+}
+
+#[test]
+fn tokens_come_in_two_mechanisms_and_each_fails_in_two_steps() {
+    let oauth = |token: &str| base64(&format!("n,,\x01auth=Bearer {token}\x01\x01"));
+    let xoauth = |token: &str| base64(&format!("user=me\x01auth=Bearer {token}\x01\x01"));
+    let invalid = base64(r#"{"status":"invalid_token"}"#);
+    let unavailable = base64(r#"{"status":"temporarily_unavailable"}"#);
+    let (wrong, later) = (oauth("wrong"), oauth("later"));
+    play(
+        &bearer_terms(),
+        &format!(
+            "C: EHLO me
+             S: 250 mail.example PIPELINING SIZE 100 8BITMIME SMTPUTF8 ENHANCEDSTATUSCODES AUTH PLAIN LOGIN OAUTHBEARER XOAUTH2
+             C: AUTH OAUTHBEARER {wrong}
+             S: 334 {invalid}
+             C: AQ==
+             S: 535 wrong
+             C: AUTH OAUTHBEARER
+             S: 334
+             C: {later}
+             S: 334 {unavailable}
+             C: AQ==
+             S: 454 later
+             C: AUTH oauthbearer {}
+             S: 235",
+            oauth("right")
+        ),
+    );
+    let (invalid, wrong) = (
+        base64(r#"{"status":"401","schemes":"bearer"}"#),
+        xoauth("wrong"),
+    );
+    let unavailable = base64(r#"{"status":"503","schemes":"bearer"}"#);
+    play(
+        &bearer_terms(),
+        &format!(
+            "C: EHLO me
+             S: 250
+             C: AUTH XOAUTH2 {wrong}
+             S: 334 {invalid}
+             C: 
+             S: 535 wrong
+             C: AUTH XOAUTH2 {wrong}
+             S: 334 {invalid}
+             C: *
+             S: 501 5.0.0
+             C: AUTH XOAUTH2 {}
+             S: 334 {unavailable}
+             C: 
+             S: 454 later
+             C: AUTH XOAUTH2 {wrong}
+             S: 334 {invalid}
+             C: anything
+             S: 535 wrong
+             S: 421 4.7.0 Too many wrong passwords [given up]",
+            xoauth("later")
+        ),
+    );
+}
+
+#[test]
+fn a_token_that_cannot_be_read_fails_at_once() {
+    play(
+        &bearer_terms(),
+        &format!(
+            "C: EHLO me
+             S: 250
+             C: AUTH OAUTHBEARER {}
+             S: 501 5.5.4
+             C: AUTH XOAUTH2 ???
+             S: 501 5.5.2
+             C: AUTH XOAUTH2
+             S: 334
+             C: *
+             S: 501 5.0.0",
+            base64("n,,\x01\x01")
+        ),
+    );
+}
+
+#[test]
+fn tokens_are_taken_under_tls_and_where_an_issuer_is_believed() {
+    let offered = |bearer_login, channel| {
+        let terms = Terms {
+            bearer_login,
+            ..terms()
+        };
+        let session = Session::new(Arc::new(terms), channel);
+        let hello = session.hello(HelloKind::Ehlo).to_string();
+        assert!(hello.contains("AUTH PLAIN LOGIN"));
+        assert_eq!(
+            hello.contains(" OAUTHBEARER XOAUTH2"),
+            session.takes_bearer()
+        );
+        session.takes_bearer()
+    };
+    assert!(!offered(BearerLogin::UnderTls, Channel::Plain));
+    assert!(offered(BearerLogin::UnderTls, Channel::Encrypted));
+    assert!(offered(BearerLogin::Anywhere, Channel::Plain));
+    assert!(!offered(BearerLogin::Absent, Channel::Encrypted));
+    play(
+        &terms(),
+        "C: EHLO me
+         S: 250
+         C: AUTH OAUTHBEARER
+         S: 504 5.5.4
+         C: AUTH XOAUTH2
+         S: 504 5.5.4",
     );
 }
 

@@ -5,12 +5,13 @@ use std::{sync::Arc, time::Duration};
 use posthouse_config::Snapshot;
 use posthouse_smtp::server::{Claim, DataRequest, Login, MailRequest, Step};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tracing::info;
 
 use super::{Ended, Session, visit::Patience};
 use crate::inbound::{
     Store, StoreError,
     admission::Admitted,
-    authentication::{self, Verdict},
+    authentication::{self, Judged, Proven},
     refusal::{self, Refusal},
 };
 
@@ -18,33 +19,49 @@ use crate::inbound::{
 const WRONG_PASSWORD: Duration = Duration::from_secs(1);
 
 impl<T: AsyncRead + AsyncWrite + Unpin, S: Store> Session<'_, T, S> {
-    /// Does the name fit the password? Being wrong takes its time.
+    /// Is the client who it says? Being wrong takes its time.
     pub(super) async fn authenticate(&mut self, claim: Claim) -> Result<Step, Ended> {
         let snapshot = self.visit.inbound.snapshot();
-        match authentication::judge(&snapshot, claim.credentials()) {
-            Verdict::Right(proof) => {
-                let username: Arc<str> = claim.credentials().username.as_str().into();
-                let login = Login::As(Arc::clone(&username));
-                match self.identify(&snapshot, &login)? {
-                    Ok(_) => {
-                        self.visit.patience = Patience::Proven;
-                        self.visit.proof = Some(proof);
-                        Ok(claim.accept(username))
-                    }
-                    Err(refusal) => Ok(claim.defer(refusal.reply)),
-                }
-            }
-            Verdict::Wrong => {
-                let refusal = refusal::wrong_password();
+        let now = self.visit.inbound.parts.clock.wall();
+        let (presented, is_in_clear) = (claim.presented(), claim.is_in_clear());
+        let (judged, error) = authentication::judge(&snapshot, presented, is_in_clear, now);
+        if let Some(error) = error {
+            info!(session = self.visit.number, %error, "token refused");
+        }
+        let refusal = match judged {
+            Judged::Right(proven) => return self.log_in(&snapshot, claim, proven),
+            Judged::Wrong(refusal) => {
                 self.visit.refused(refusal.cause, &refusal.reply);
                 self.visit.inbound.parts.clock.sleep(WRONG_PASSWORD).await;
-                Ok(claim.refuse(refusal.reply))
+                return Ok(claim.refuse(refusal.reply));
             }
-            Verdict::KeyMissing => {
-                let refusal = refusal::key_missing();
-                self.visit.refused(refusal.cause, &refusal.reply);
-                Ok(claim.defer(refusal.reply))
+            Judged::Later(refusal) => refusal,
+            Judged::UnknownKey(refusal, id) => {
+                let unknown = &self.visit.inbound.unknown_keys;
+                unknown.note(snapshot.document.tokens.as_ref(), &id);
+                refusal
             }
+        };
+        self.visit.refused(refusal.cause, &refusal.reply);
+        Ok(claim.defer(refusal.reply))
+    }
+
+    fn log_in(
+        &mut self,
+        snapshot: &Arc<Snapshot>,
+        claim: Claim,
+        proven: Proven,
+    ) -> Result<Step, Ended> {
+        let login = Login::As(Arc::clone(&proven.username));
+        match self.identify(snapshot, &login)? {
+            Ok(_) => {
+                let now = self.visit.inbound.parts.clock.now();
+                self.visit.patience = Patience::Proven;
+                self.visit.proof = Some(proven.proof);
+                self.visit.login_ends = proven.lasts.map(|lasts| now.plus(lasts));
+                Ok(claim.accept(proven.username))
+            }
+            Err(refusal) => Ok(claim.defer(refusal.reply)),
         }
     }
 

@@ -8,7 +8,7 @@ use posthouse_config::{
 };
 use posthouse_smtp::{
     Reply,
-    server::{Channel, LoginPolicy, PlaintextLogin, Server, StartTls, Terms},
+    server::{BearerLogin, Channel, LoginPolicy, PlaintextLogin, Server, StartTls, Terms},
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
@@ -40,6 +40,8 @@ pub(in crate::inbound) struct Visit<S> {
     pub(super) patience: Patience,
     /// What the client has proved when it logged in.
     pub(super) proof: Option<Proof>,
+    /// When that ends by itself.
+    pub(super) login_ends: Option<Monotonic>,
 }
 
 /// How long the client is waited for.
@@ -67,6 +69,7 @@ impl<S: Store> Visit<S> {
             place,
             patience: Patience::Unproven(inbound.parts.clock.now().plus(UNPROVEN)),
             proof: None,
+            login_ends: None,
         }
     }
 
@@ -165,10 +168,21 @@ impl<S: Store> Visit<S> {
                 PlaintextAuthentication::Refuse if trusted => PlaintextLogin::Allow,
                 PlaintextAuthentication::Refuse => PlaintextLogin::Refuse,
             },
+            bearer_login: match &document.tokens {
+                Some(tokens) if !tokens.issuers.is_empty() && trusted => BearerLogin::Anywhere,
+                Some(tokens) if !tokens.issuers.is_empty() => BearerLogin::UnderTls,
+                Some(_) | None => BearerLogin::Absent,
+            },
             message_octets: document.limits.message_bytes,
             recipients: usize::try_from(document.limits.recipients_per_message)
                 .unwrap_or(usize::MAX),
         }
+    }
+
+    /// Whether what the client has proved has ended by itself.
+    pub(super) fn is_login_over(&self) -> bool {
+        let now = self.inbound.parts.clock.now();
+        self.login_ends.is_some_and(|ends| ends <= now)
     }
 
     /// Until when the client is waited for.
