@@ -1,8 +1,9 @@
 use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::api::resource::Quantity};
 use posthouse_api::MailRelay;
 
-use super::{wire::METADATA, *};
+use super::*;
 use crate::{
+    call::METADATA_ONLY,
     mail_relay::plan::Object,
     testing::{Record, api_server, failure},
 };
@@ -69,7 +70,12 @@ async fn what_is_absent_is_applied_without_force() {
     );
     let patch = &record.all()[1];
     assert_eq!(patch.content_type, "application/apply-patch+yaml");
-    assert!(record.all().iter().all(|asked| asked.accept == METADATA));
+    assert!(
+        record
+            .all()
+            .iter()
+            .all(|asked| asked.accept == METADATA_ONLY)
+    );
     assert_eq!(patch.body["kind"], "ConfigMap");
     assert_eq!(patch.body["metadata"].get("uid"), None);
 }

@@ -8,13 +8,10 @@ use kube::{
 use serde_json::Value;
 
 use super::Applier;
-use crate::call::{CallError, bounded};
+use crate::call::{CallError, METADATA_ONLY, bounded};
 
 /// Server-side apply. JSON is YAML.
 pub(super) const APPLY: &str = "application/apply-patch+yaml";
-
-/// Answers hold the object's metadata only.
-pub(super) const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// One object by kind and name.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +69,7 @@ impl Applier {
     ) -> Result<Metadata, CallError> {
         let body = serde_json::to_vec(body).map_err(kube::Error::SerdeError)?;
         let request = http::Request::patch(url)
-            .header(http::header::ACCEPT, METADATA)
+            .header(http::header::ACCEPT, METADATA_ONLY)
             .header(http::header::CONTENT_TYPE, content_type)
             .body(body)
             .map_err(kube::Error::HttpError)?;
