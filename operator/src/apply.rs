@@ -4,31 +4,29 @@
 //! word, so the first apply of a name looks at what is there: nothing → an apply that takes no field from anybody; ours →
 //! a forced apply that names the uid, so that a successor of the same name is not hit; else [`ApplyError::Foreign`].
 //! What did not change since this process applied it is not sent again: at rest a reconcile makes no call. [`memory`]
-//! knows what was applied, [`change`] has everything that is no apply. Secrets are not here: they are never patched.
+//! knows what was applied, [`change`] has everything that is no apply, [`wire`] the requests. Secrets are not here: they are never patched.
 
 mod change;
 mod error;
 mod memory;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::{
-    Client, Resource,
-    api::{ApiResource, DeleteParams, DynamicObject, PartialObjectMeta, Preconditions},
-    core::Request,
-};
+use kube::{Client, Resource, api::ApiResource};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 pub use self::error::ApplyError;
-use self::{error::Doing, memory::Memory};
-use crate::{
-    call::{CallError, bounded},
-    labels,
+use self::{
+    error::Doing,
+    memory::Memory,
+    wire::{APPLY, Place},
 };
+use crate::{call::CallError, labels};
 
 /// For whom a child is applied.
 #[derive(Clone, Copy, Debug)]
@@ -71,22 +69,14 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-/// One object by kind and name.
+/// What is known of the object that is there.
 #[derive(Clone, Copy, Debug)]
-struct Place<'a> {
-    resource: &'a ApiResource,
-    namespace: &'a str,
-    name: &'a str,
+enum Live<'a> {
+    /// What the watch says; nothing, if there is no object.
+    Watched(Option<&'a ObjectMeta>),
+    /// Nobody watches it.
+    Unwatched,
 }
-
-impl Place<'_> {
-    fn collection(&self) -> Request {
-        Request::new(DynamicObject::url_path(self.resource, Some(self.namespace)))
-    }
-}
-
-/// Metadata, whatever the object.
-type Metadata = PartialObjectMeta<DynamicObject>;
 
 impl Applier {
     /// An applier that remembers nothing yet.
@@ -131,6 +121,37 @@ impl Applier {
     where
         K: Resource + Serialize,
     {
+        self.settle(resource, object, Live::Watched(live), owner)
+            .await
+    }
+
+    /// [`Self::apply_as`] of an object that nobody watches. What was applied is believed for an hour: then whatever
+    /// somebody did to it is put right.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn apply_unwatched<K>(
+        &self,
+        resource: &ApiResource,
+        object: &K,
+        owner: &Owner<'_>,
+    ) -> Result<ObjectMeta, ApplyError>
+    where
+        K: Resource + Serialize,
+    {
+        self.settle(resource, object, Live::Unwatched, owner).await
+    }
+
+    async fn settle<K>(
+        &self,
+        resource: &ApiResource,
+        object: &K,
+        live: Live<'_>,
+        owner: &Owner<'_>,
+    ) -> Result<ObjectMeta, ApplyError>
+    where
+        K: Resource + Serialize,
+    {
         let name = object.meta().name.clone().unwrap_or_default();
         let place = Place {
             resource,
@@ -141,12 +162,14 @@ impl Applier {
         let object = serde_json::to_value(object)
             .map_err(|error| doing.failed(kube::Error::SerdeError(error).into()))?;
         let digest = memory::digest(&object);
-        if let Some(live) = live
-            && self.memory.is_settled(place, &digest, live)
-        {
-            return Ok(live.clone());
+        if let Some(settled) = self.memory.settled(place, &digest, live) {
+            return Ok(settled);
         }
-        let applied = match self.try_apply(place, &object, live, owner).await {
+        let found = match live {
+            Live::Watched(found) => found,
+            Live::Unwatched => None,
+        };
+        let applied = match self.try_apply(place, &object, found, owner).await {
             // It was replaced or made between our look and our apply: look once more.
             Err(ApplyError::Call {
                 source: CallError::Conflict(_),
@@ -220,58 +243,7 @@ impl Applier {
     pub fn forget(&self, namespace: &str, relay: &str) {
         self.memory.forget(namespace, relay);
     }
-
-    /// An object's metadata, if there is one.
-    async fn look(&self, place: Place<'_>) -> Result<Option<ObjectMeta>, CallError> {
-        let request = place
-            .collection()
-            .get_metadata(place.name, &kube::api::GetParams::default())
-            .map_err(kube::Error::BuildRequest)?;
-        match bounded(self.client.0.request::<Metadata>(request)).await {
-            Ok(found) => Ok(Some(found.metadata)),
-            Err(CallError::NotFound(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Deletes the object of this very uid; one that is gone, or has a successor, is none.
-    async fn delete(&self, place: Place<'_>, uid: String) -> Result<(), CallError> {
-        let params = DeleteParams::background().preconditions(Preconditions {
-            uid: Some(uid),
-            resource_version: None,
-        });
-        let request = place
-            .collection()
-            .delete(place.name, &params)
-            .map_err(kube::Error::BuildRequest)?;
-        match bounded(self.client.0.request::<Value>(request)).await {
-            Ok(_) | Err(CallError::NotFound(_) | CallError::Conflict(_)) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// One PATCH; only metadata comes back.
-    async fn patch(
-        &self,
-        url: &str,
-        content_type: &str,
-        body: &Value,
-    ) -> Result<Metadata, CallError> {
-        let body = serde_json::to_vec(body).map_err(kube::Error::SerdeError)?;
-        let request = http::Request::patch(url)
-            .header(http::header::ACCEPT, METADATA)
-            .header(http::header::CONTENT_TYPE, content_type)
-            .body(body)
-            .map_err(kube::Error::HttpError)?;
-        bounded(self.client.0.request(request)).await
-    }
 }
-
-/// Server-side apply. JSON is YAML.
-const APPLY: &str = "application/apply-patch+yaml";
-
-/// Answers hold the object's metadata only.
-const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 fn with_uid(object: &Value, uid: Option<&str>) -> Value {
     let mut object = object.clone();

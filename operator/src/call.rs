@@ -12,9 +12,12 @@ use kube::{Error, core::Status};
 /// slow answer than to ask again.
 pub const LIMIT: Duration = Duration::from_secs(10);
 
-/// Where a bounded call waits again after a cause that nothing but a change of some object ends: not every object that
-/// could change is watched.
+/// The wait after a cause that only a change of some object ends: not every object that could change is watched.
 const LOOK_AGAIN: Duration = Duration::from_mins(5);
+
+/// `Accept` for answers that hold an object's metadata and nothing else.
+pub(crate) const METADATA_ONLY: &str =
+    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// The first wait of a back-off; each further one is twice as long.
 const FIRST: Duration = Duration::from_secs(1);

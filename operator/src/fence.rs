@@ -68,7 +68,7 @@ impl Fence {
         matches!(*self.state.borrow(), FenceState::Proved(at) if at.elapsed() < OLDEST)
     }
 
-    /// Changes of the state.
+    /// Changes of the state; a proof that was made again is none.
     pub fn watch(&self) -> watch::Receiver<FenceState> {
         self.state.subscribe()
     }
@@ -131,18 +131,23 @@ impl Fence {
         }
     }
 
+    /// Takes what a proof told. Who watches is woken only when that is news: every relay is looked at then.
     fn publish(&self, state: FenceState) {
         let is_proved = matches!(state, FenceState::Proved(_));
-        let was_proved = matches!(*self.state.borrow(), FenceState::Proved(_));
-        match &state {
-            FenceState::Proved(_) if !was_proved => info!("secret fence: proved"),
-            FenceState::Missing(reason) => {
-                warn!(%reason, "secret fence: missing, no Secret is written");
-            }
-            FenceState::Proved(_) | FenceState::Unproved => {}
-        }
         self.gauge.set(is_proved.into());
-        self.state.send_replace(state);
+        self.state.send_if_modified(|known| {
+            let was_proved = matches!(known, FenceState::Proved(_));
+            let is_news = !(is_proved && was_proved) && *known != state;
+            match &state {
+                FenceState::Proved(_) if is_news => info!("secret fence: proved"),
+                FenceState::Missing(reason) if is_news => {
+                    warn!(%reason, "secret fence: missing, no Secret is written");
+                }
+                _ => {}
+            }
+            *known = state;
+            is_news
+        });
     }
 
     async fn attempt(&self) -> Result<(), CallError> {
@@ -204,6 +209,7 @@ mod tests {
             let (client, record) = api_server(move |_| told.clone());
             let fence = Fence::new(client, "posthouse-system", gauge());
             assert!(!fence.is_proved());
+            let mut changes = fence.watch();
             let state = match fence.prove().await {
                 FenceState::Proved(_) => "proved",
                 FenceState::Missing(_) => "missing",
@@ -212,6 +218,10 @@ mod tests {
             assert_eq!(state, expected, "{answer:?}");
             assert_eq!(fence.is_proved(), expected == "proved");
             assert_eq!(fence.gauge.get(), i64::from(expected == "proved"));
+            assert_eq!(changes.has_changed().unwrap(), expected != "unproved");
+            changes.mark_unchanged();
+            fence.prove().await;
+            assert!(!changes.has_changed().unwrap(), "the same again is no news");
             let asked = &record.all()[0];
             assert_eq!(
                 asked.line,

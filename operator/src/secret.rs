@@ -3,6 +3,7 @@
 //! Three types exist, and the admission policy lets the operator write no other.
 
 mod kept;
+mod wire;
 pub mod writer;
 
 use std::{collections::BTreeMap, fmt};

@@ -13,7 +13,11 @@ use kube::{Resource, ResourceExt, api::ApiResource};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{APPLY, Applier, ApplyError, Doing, Place};
+use super::{
+    Applier, ApplyError,
+    error::Doing,
+    wire::{APPLY, Place},
+};
 use crate::{call::CallError, labels, mail_relay::plan::Object};
 
 /// RFC 7396.

@@ -1,6 +1,6 @@
 //! Why an object is not as it should be, and of which object that is said.
 
-use super::Place;
+use super::wire::Place;
 use crate::call::{CallError, Retry};
 
 /// Why an object is not as it should be.

@@ -7,13 +7,18 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use aws_lc_rs::digest;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
+use tokio::time::Instant;
 
-use super::Place;
+use super::{Live, wire::Place};
+
+/// How long an apply is believed of an object that nobody watches.
+const BELIEVED: Duration = Duration::from_hours(1);
 
 /// SHA-256.
 pub(super) type Digest = Vec<u8>;
@@ -61,19 +66,37 @@ struct Entry {
 enum Known {
     /// It is not there, or not ours.
     Absent,
-    /// It was applied with this digest, and this was the answer.
-    Applied(Digest, Box<ObjectMeta>),
+    /// It was applied.
+    Applied {
+        digest: Digest,
+        answer: Box<ObjectMeta>,
+        at: Instant,
+    },
 }
 
 impl Memory {
-    /// Whether an object of this digest was applied and nobody touched it since.
-    pub(super) fn is_settled(&self, place: Place<'_>, digest: &Digest, live: &ObjectMeta) -> bool {
-        match self.entries().get(&place.into()).map(|entry| &entry.known) {
-            Some(Known::Applied(applied, answer)) => {
-                applied == digest && is_untouched(answer, live)
-            }
-            Some(Known::Absent) | None => false,
-        }
+    /// The object's metadata, if it was applied with this digest and nobody touched it since, as far as that is known.
+    pub(super) fn settled(
+        &self,
+        place: Place<'_>,
+        digest: &Digest,
+        live: Live<'_>,
+    ) -> Option<ObjectMeta> {
+        let entries = self.entries();
+        let Known::Applied {
+            digest: applied,
+            answer,
+            at,
+        } = &entries.get(&place.into())?.known
+        else {
+            return None;
+        };
+        let settled = match live {
+            Live::Watched(live) => live.filter(|live| is_untouched(answer, live))?,
+            Live::Unwatched if at.elapsed() < BELIEVED => answer,
+            Live::Unwatched => return None,
+        };
+        (applied == digest).then(|| settled.clone())
     }
 
     /// Whether the object was not there, or not ours, when it was last looked for.
@@ -90,7 +113,12 @@ impl Memory {
         digest: Digest,
         answer: ObjectMeta,
     ) {
-        self.insert(place, relay, Known::Applied(digest, Box::new(answer)));
+        let applied = Known::Applied {
+            digest,
+            answer: Box::new(answer),
+            at: Instant::now(),
+        };
+        self.insert(place, relay, applied);
     }
 
     pub(super) fn remember_absence(&self, place: Place<'_>, relay: &str) {

@@ -1,8 +1,12 @@
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::api::resource::Quantity};
 use posthouse_api::MailRelay;
 
 use super::*;
-use crate::testing::{Record, api_server, failure};
+use crate::{
+    call::METADATA_ONLY,
+    mail_relay::plan::Object,
+    testing::{Record, api_server, failure},
+};
 
 const URL: &str = "/api/v1/namespaces/mail/configmaps/outbound-config";
 
@@ -66,7 +70,12 @@ async fn what_is_absent_is_applied_without_force() {
     );
     let patch = &record.all()[1];
     assert_eq!(patch.content_type, "application/apply-patch+yaml");
-    assert!(record.all().iter().all(|asked| asked.accept == METADATA));
+    assert!(
+        record
+            .all()
+            .iter()
+            .all(|asked| asked.accept == METADATA_ONLY)
+    );
     assert_eq!(patch.body["kind"], "ConfigMap");
     assert_eq!(patch.body["metadata"].get("uid"), None);
 }
@@ -244,4 +253,76 @@ async fn finalizers_are_patched_by_what_they_are_tested_for() {
     let (client, _) = api_server(|_| failure(422, "Invalid", json!({})));
     let error = Applier::new(client).add_finalizer(&relay(json!([]))).await;
     assert_eq!(error.unwrap_err().category(), "conflict");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_watches_is_believed_for_an_hour() {
+    let (applier, record) = applier(Some(live("outbound", "u1", "3")));
+    let uids = uids();
+    let owner = owner(&uids);
+    let resource = ApiResource::erase::<ConfigMap>(&());
+    for (minutes, value, calls) in [(0, "a", 2), (59, "a", 2), (2, "a", 4), (1, "b", 6)] {
+        tokio::time::advance(std::time::Duration::from_mins(minutes)).await;
+        applier
+            .apply_unwatched(&resource, &config(value), &owner)
+            .await
+            .unwrap();
+        assert_eq!(record.lines().len(), calls, "{value} {minutes} min later");
+    }
+}
+
+#[tokio::test]
+async fn every_change_names_the_uid_it_means() {
+    let (client, record) = api_server(|asked| {
+        if asked.line.starts_with("DELETE") {
+            return failure(409, "Conflict", json!({}));
+        }
+        Some((200, live("outbound", "u1", "7")))
+    });
+    let applier = Applier::new(client);
+    let claim = Object {
+        name: "spool-outbound-0".into(),
+        uid: "v1".into(),
+    };
+    let size = Quantity("20Gi".into());
+    applier
+        .patch_claim_size("mail", &claim, &size)
+        .await
+        .unwrap();
+    // Another one of that name is there now: what was to go is gone.
+    applier.delete_claim("mail", &claim).await.unwrap();
+    applier.delete_pod("mail", &claim).await.unwrap();
+    let relay: MailRelay = serde_json::from_value(json!({
+        "metadata": {"name": "outbound", "namespace": "mail", "uid": "u1"},
+        "apiVersion": "posthouse.dev/v1alpha1", "kind": "MailRelay",
+        "spec": {"hostname": "mail.example.com", "upstreams": []},
+    }))
+    .unwrap();
+    applier
+        .write_status(&relay, &json!({"mail": "Flowing"}))
+        .await
+        .unwrap();
+    let core = "/api/v1/namespaces/mail";
+    assert_eq!(
+        record.lines(),
+        [
+            format!("PATCH {core}/persistentvolumeclaims/spool-outbound-0?fieldManager=posthouse-operator"),
+            format!("DELETE {core}/persistentvolumeclaims/spool-outbound-0?"),
+            format!("DELETE {core}/pods/spool-outbound-0?"),
+            "PATCH /apis/posthouse.dev/v1alpha1/namespaces/mail/mailrelays/outbound/status?fieldManager=posthouse-operator&force=true"
+                .to_owned(),
+        ]
+    );
+    let asked = record.all();
+    assert_eq!(asked[0].content_type, "application/merge-patch+json");
+    assert_eq!(asked[0].body["metadata"]["uid"], "v1");
+    assert_eq!(
+        asked[0].body["spec"]["resources"]["requests"]["storage"],
+        "20Gi"
+    );
+    assert_eq!(asked[1].body["preconditions"]["uid"], "v1");
+    // The pod has its usual time to stop.
+    assert_eq!(asked[2].body.get("gracePeriodSeconds"), None);
+    assert_eq!(asked[3].body["metadata"]["uid"], "u1");
+    assert_eq!(asked[3].body["status"]["mail"], "Flowing");
 }

@@ -2,26 +2,21 @@
 //!
 //! The operator has `create`, `update` and `delete` on Secrets, and an admission policy keeps it to its own ones
 //! ([`crate::fence`]). It has no `patch`: a patch is applied before admission, and the error of that step would print the
-//! whole object. So a Secret is PUT whole, without a resourceVersion, and created with a POST when there is none; a PUT of what is
-//! there already changes nothing. Answers are asked for as metadata, so no value ever comes back.
+//! whole object. So a Secret is PUT whole, without a resourceVersion, and created with a POST when there is none; a PUT of
+//! what is there already changes nothing. Answers are asked for as metadata, so no value ever comes back.
 
 use std::sync::Arc;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use k8s_openapi::{
-    api::core::v1::Secret,
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
-};
-use kube::{
-    Client, Resource,
-    api::{DeleteParams, DynamicObject, PartialObjectMeta, Preconditions},
-    core::Request,
-};
-use serde_json::{Value, json};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
 
-use super::{SecretDraft, SecretType, kept::Schedule};
+use super::{
+    SecretDraft, SecretType,
+    kept::Schedule,
+    wire::{Wire, Write, body},
+};
 use crate::{
-    call::{CallError, Retry, bounded},
+    call::{CallError, Retry},
     fence::Fence,
     labels,
 };
@@ -97,18 +92,16 @@ pub type Living<'a> = &'a [(SecretType, String)];
 
 /// Writes Secrets.
 pub struct SecretWriter {
-    client: Client,
+    wire: Wire,
     fence: Arc<Fence>,
     kept: Schedule,
 }
-
-type Metadata = PartialObjectMeta<DynamicObject>;
 
 impl SecretWriter {
     /// A writer that goes by this fence.
     pub fn new(client: Client, fence: Arc<Fence>) -> Self {
         Self {
-            client,
+            wire: Wire(client),
             fence,
             kept: Schedule::default(),
         }
@@ -150,10 +143,10 @@ impl SecretWriter {
             name: draft.name.clone(),
             source,
         };
-        let put = match self.send(Write::Put, draft, &body).await {
-            Err(CallError::NotFound(_)) => match self.send(Write::Post, draft, &body).await {
+        let put = match self.wire.send(Write::Put, draft, &body).await {
+            Err(CallError::NotFound(_)) => match self.wire.send(Write::Post, draft, &body).await {
                 // Made by somebody in between.
-                Err(CallError::Exists(_)) => self.send(Write::Put, draft, &body).await,
+                Err(CallError::Exists(_)) => self.wire.send(Write::Put, draft, &body).await,
                 result => result,
             },
             result => result,
@@ -165,7 +158,11 @@ impl SecretWriter {
                     .await
                     .map_err(failed)?
                 {
-                    let made = self.send(Write::Post, draft, &body).await.map_err(failed)?;
+                    let made = self
+                        .wire
+                        .send(Write::Post, draft, &body)
+                        .await
+                        .map_err(failed)?;
                     return Ok(written(made.metadata));
                 }
                 Err(SecretError::Conflict {
@@ -184,7 +181,7 @@ impl SecretWriter {
     /// [`SecretError::Fence`] and then nothing was written, else by the cause of the failed call.
     pub async fn create(&self, draft: &SecretDraft) -> Result<Created, SecretError> {
         self.go_by_the_fence()?;
-        match self.send(Write::Post, draft, &body(draft)).await {
+        match self.wire.send(Write::Post, draft, &body(draft)).await {
             Ok(_) => Ok(Created::Made),
             Err(CallError::Exists(_)) => Ok(Created::Exists),
             Err(source) => Err(SecretError::Api {
@@ -206,7 +203,7 @@ impl SecretWriter {
         if living.len() > OWNERS {
             return Ok(false);
         }
-        let uid = match self.delete(draft, None).await {
+        let uid = match self.wire.delete(draft, None).await {
             Ok(uid) => uid,
             Err(error) if is_refused(&error) => return Ok(false),
             Err(CallError::NotFound(_)) => return Ok(true),
@@ -219,65 +216,17 @@ impl SecretWriter {
             }
             let mut asked = draft.clone();
             asked.secret_type = *secret_type;
+            asked.data.clear();
             asked.labels.insert(labels::OWNER.to_owned(), owner.clone());
-            match self.send(Write::DryPut, &asked, &body(&asked)).await {
+            match self.wire.send(Write::DryPut, &asked, &body(&asked)).await {
                 Ok(_) => return Ok(false),
                 Err(error) if is_refused(&error) => {}
                 Err(error) => return Err(error),
             }
         }
         // Of this uid: what came after it is not ours to judge.
-        self.delete(draft, Some(uid)).await?;
+        self.wire.delete(draft, Some(uid)).await?;
         Ok(true)
-    }
-
-    async fn send(
-        &self,
-        write: Write,
-        draft: &SecretDraft,
-        body: &Value,
-    ) -> Result<Metadata, CallError> {
-        let collection = collection(&draft.namespace).url_path;
-        let named = format!("{collection}/{}", draft.name);
-        let manager = labels::MANAGER;
-        let request = match write {
-            Write::Put => http::Request::put(format!("{named}?fieldManager={manager}")),
-            Write::DryPut => {
-                http::Request::put(format!("{named}?fieldManager={manager}&dryRun=All"))
-            }
-            Write::Post => http::Request::post(format!("{collection}?fieldManager={manager}")),
-        };
-        let body = serde_json::to_vec(body).map_err(kube::Error::SerdeError)?;
-        let request = request
-            .header(http::header::ACCEPT, METADATA)
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .body(body)
-            .map_err(kube::Error::HttpError)?;
-        bounded(self.client.request(request)).await
-    }
-
-    /// Deletes the Secret of this uid; without one only asks whether it would be done. The answer is the uid.
-    async fn delete(&self, draft: &SecretDraft, uid: Option<String>) -> Result<String, CallError> {
-        let mut params = DeleteParams::background();
-        params.dry_run = uid.is_none();
-        params.preconditions = uid.map(|uid| Preconditions {
-            uid: Some(uid),
-            resource_version: None,
-        });
-        let mut request = collection(&draft.namespace)
-            .delete(&draft.name, &params)
-            .map_err(kube::Error::BuildRequest)?;
-        let headers = request.headers_mut();
-        headers.insert(
-            http::header::ACCEPT,
-            http::HeaderValue::from_static(METADATA),
-        );
-        let answer: Value = bounded(self.client.request(request)).await?;
-        // A Status with details, or the object's metadata while something holds it.
-        let uid = ["/details/uid", "/metadata/uid"]
-            .iter()
-            .find_map(|path| answer.pointer(path)?.as_str());
-        Ok(uid.unwrap_or_default().to_owned())
     }
 
     fn go_by_the_fence(&self) -> Result<(), SecretError> {
@@ -288,16 +237,6 @@ impl SecretWriter {
         }
     }
 }
-
-#[derive(Clone, Copy)]
-enum Write {
-    Put,
-    DryPut,
-    Post,
-}
-
-/// Answers hold metadata only.
-const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// Admission or validation said no. A 422 can only be about the Secret that is there, since what we write is valid
 /// where nothing is; a policy may say 403 instead.
@@ -313,38 +252,6 @@ fn written(metadata: ObjectMeta) -> Written {
     Written {
         uid: metadata.uid.unwrap_or_default(),
     }
-}
-
-fn collection(namespace: &str) -> Request {
-    Request::new(Secret::url_path(&(), Some(namespace)))
-}
-
-fn body(draft: &SecretDraft) -> Value {
-    let data: serde_json::Map<_, _> = draft
-        .data
-        .iter()
-        .map(|(key, value)| (key.clone(), BASE64_STANDARD.encode(value).into()))
-        .collect();
-    let owners: &[OwnerReference] = &draft.owners;
-    let mut body = json!({
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": draft.secret_type.as_str(),
-        "metadata": {
-            "name": draft.name,
-            "namespace": draft.namespace,
-            "labels": draft.labels,
-            "annotations": draft.annotations,
-            "ownerReferences": owners,
-        },
-        "data": data,
-    });
-    if draft.secret_type.is_immutable()
-        && let Some(body) = body.as_object_mut()
-    {
-        body.insert("immutable".to_owned(), true.into());
-    }
-    body
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use prometheus::IntGauge;
+use serde_json::{Value, json};
 
 use super::*;
-use crate::testing::{Asked, Record, api_server, failure};
+use crate::{
+    call::METADATA_ONLY,
+    testing::{Asked, Record, api_server, failure},
+};
 
 const SECRETS: &str = "/api/v1/namespaces/mail/secrets";
 
@@ -94,7 +98,7 @@ async fn it_is_put_whole_and_posted_when_there_is_none() {
     assert_eq!(written.uid, "s1");
     assert_eq!(lines(&record), ["PUT /outbound-keys", "POST "]);
     for asked in record.all().iter().skip(1) {
-        assert_eq!(asked.accept, METADATA);
+        assert_eq!(asked.accept, METADATA_ONLY);
         assert_eq!(asked.body["data"]["link.key"], "c2VjcmV0");
         assert_eq!(asked.body["type"], "posthouse.dev/relay");
         assert_eq!(asked.body.get("immutable"), None);
@@ -171,6 +175,8 @@ async fn a_secret_that_was_left_behind_is_replaced() {
             "POST "
         ]
     );
+    // Only asking sends no values.
+    assert_eq!(record.all()[3].body["data"], json!({}));
     assert_eq!(record.all()[4].body["preconditions"]["uid"], "s0");
 }
 
