@@ -337,3 +337,26 @@ fn and_passes_every_value_on() {
     let dashboard: Value = serde_json::from_str(dashboard.as_str().unwrap()).unwrap();
     assert_eq!(dashboard["uid"], "posthouse");
 }
+
+/// The Deployment starts the operator with flags it has.
+#[test]
+fn and_uses_flags_that_exist() {
+    let Some(helm) = kubernetes_program("helm") else {
+        return;
+    };
+    let objects = objects(
+        &helm,
+        &[
+            "relayNamespaces={mail}",
+            "serviceAccountIssuers={https://a.example}",
+        ],
+    );
+    let deployment = named(&objects, "Deployment", "posthouse-operator");
+    let arguments = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
+    let mut operator = Command::new(posthouse_tests::gateway::executable("posthouse-operator"));
+    let usage = peer::run(operator.args(["run", "--help"]), b"");
+    let flags = arguments.as_array().unwrap().iter().skip(1);
+    for flag in flags.map(|flag| flag.as_str().unwrap().split('=').next().unwrap()) {
+        assert!(usage.contains(&format!("{flag} <")), "{flag} in {usage}");
+    }
+}

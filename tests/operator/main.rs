@@ -10,4 +10,6 @@
     reason = "a test fails by panicking"
 )]
 
+mod cannot_read_a_foreign_secret;
 mod kubelet_runs_a_gateway;
+mod the_chart_is_all_an_operator_needs;

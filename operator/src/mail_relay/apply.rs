@@ -151,7 +151,7 @@ impl Target<'_> {
         match child {
             Some(child) => self
                 .applier
-                .apply_as(&resource, &child, None, &self.owner)
+                .apply_unwatched(&resource, &child, &self.owner)
                 .await
                 .map(drop),
             None if kind_exists => {

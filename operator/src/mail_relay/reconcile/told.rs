@@ -15,6 +15,7 @@ use crate::{
         status::{self, ApplyOutcome, Observed, Reason},
     },
     mail_sender::admission::{self, Admissions},
+    names,
     problem::Findings,
 };
 
@@ -143,6 +144,7 @@ impl Look<'_> {
     pub(super) fn forget(self) {
         let (namespace, relay) = (&self.key.0, &self.key.1);
         self.context.applier.forget(namespace, relay);
+        self.context.secrets.forget(namespace, &names::keys(relay));
         self.context.relays.forget(&self.key);
         self.context.gateways.forget(namespace, relay);
         self.context.metrics.forget(namespace, relay);
