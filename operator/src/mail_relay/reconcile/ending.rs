@@ -50,16 +50,15 @@ impl Look<'_> {
             result?;
             return Ok(Next::Again(UNDER_WAY));
         }
-        self.context
-            .recorder
-            .publish(relay.as_ref(), plan.notices.clone())
-            .await;
         self.remove_claims(&plan).await?;
         self.remove_anchor().await?;
-        self.context
-            .applier
-            .remove_finalizer(relay.as_ref())
-            .await?;
+        let applier = &self.context.applier;
+        // The store may still show a relay that is gone, and by then its gateways are forgotten: told before, or told
+        // again, it would be of nothing that was known.
+        if applier.remove_finalizer(relay.as_ref()).await? {
+            let recorder = &self.context.recorder;
+            recorder.publish(relay.as_ref(), plan.notices).await;
+        }
         Ok(Next::Gone)
     }
 
