@@ -11,5 +11,9 @@
 )]
 
 mod cannot_read_a_foreign_secret;
+mod drains_on_foreground_delete;
 mod kubelet_runs_a_gateway;
+mod relays;
+mod rolls_one_gateway_at_a_time;
+mod scaling_down_never_removes_mail;
 mod the_chart_is_all_an_operator_needs;
