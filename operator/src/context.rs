@@ -114,6 +114,11 @@ impl<T: Clone + Default> Memories<T> {
         self.lock().insert(key, memory);
     }
 
+    /// Whether an object was looked at.
+    pub fn knows(&self, key: &Key) -> bool {
+        self.lock().contains_key(key)
+    }
+
     /// Forgets an object that is gone.
     pub fn forget(&self, key: &Key) {
         self.lock().remove(key);

@@ -53,7 +53,14 @@ async fn at(
     let relay = &sender.spec.relay_ref;
     let relay = (relay.namespace.clone(), relay.name.clone());
     let entry = context.board.entry(&relay);
-    if entry.is_none() && context.has_relay(&relay) {
+    // A relay that is invalid, or not served, says nothing to anybody: whoever was told something stays with it, and a
+    // newcomer is told the same as without a relay.
+    let has_heard = sender
+        .status
+        .as_ref()
+        .is_some_and(|status| !status.conditions.is_empty());
+    if entry.is_none() && context.has_relay(&relay) && (has_heard || !context.relays.knows(&relay))
+    {
         return Ok(UNHEARD);
     }
     let installation = context.installation.borrow().clone();
