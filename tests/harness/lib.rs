@@ -7,7 +7,7 @@
 //! [`admin`] what it tells · [`client`] speaks SMTP to it · [`provider`] takes its mail, by a script ·
 //! [`peer`] programs nobody here wrote · [`postfix`] one of them · [`pki`] certificates · [`wire`] lines over TCP and TLS · [`wait`] events.
 //! On a real API server: `cluster` the control plane, and a test's namespace in it · `kubelet` the stand-in for a node, which
-//! runs gateways as pods · `operator` the chart and the process.
+//! runs gateways as pods · `operator` the chart and the process · `relay` a relay from end to end.
 //! [`peer`] programs nobody here wrote · [`postfix`] one of them · [`pki`] certificates · [`issuer`] tokens · [`wire`] lines over TCP and TLS · [`wait`] events.
 //!
 //! A harness ends a test by panicking; the lints against that are for code that serves.
@@ -34,6 +34,8 @@ pub mod peer;
 pub mod pki;
 pub mod postfix;
 pub mod provider;
+#[cfg(feature = "cluster")]
+pub mod relay;
 pub mod site;
 pub mod wait;
 pub mod wire;
@@ -48,4 +50,6 @@ pub use operator::{Installation, Operator};
 pub use pki::{Authority, Identity};
 pub use postfix::Postfix;
 pub use provider::{Mail, Provider, Script, Turn};
+#[cfg(feature = "cluster")]
+pub use relay::Relay;
 pub use site::Site;

@@ -12,4 +12,5 @@
 
 mod cannot_read_a_foreign_secret;
 mod kubelet_runs_a_gateway;
+mod relays_from_apply_to_the_provider;
 mod the_chart_is_all_an_operator_needs;
