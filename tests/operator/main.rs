@@ -12,4 +12,5 @@
 
 mod cannot_read_a_foreign_secret;
 mod kubelet_runs_a_gateway;
+mod renews_passwords_without_a_gap;
 mod the_chart_is_all_an_operator_needs;
