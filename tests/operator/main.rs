@@ -14,3 +14,4 @@ mod cannot_read_a_foreign_secret;
 mod kubelet_runs_a_gateway;
 mod renews_passwords_without_a_gap;
 mod the_chart_is_all_an_operator_needs;
+mod writes_no_secret_without_its_fence;
