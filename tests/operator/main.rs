@@ -13,5 +13,6 @@
 mod cannot_read_a_foreign_secret;
 mod kubelet_runs_a_gateway;
 mod renews_passwords_without_a_gap;
+mod rides_out_an_absent_api_server;
 mod the_chart_is_all_an_operator_needs;
 mod writes_no_secret_without_its_fence;
