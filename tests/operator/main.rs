@@ -15,4 +15,5 @@ mod kubelet_runs_a_gateway;
 mod renews_passwords_without_a_gap;
 mod rides_out_an_absent_api_server;
 mod the_chart_is_all_an_operator_needs;
+mod two_operators_share_one_lease;
 mod writes_no_secret_without_its_fence;
