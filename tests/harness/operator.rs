@@ -80,6 +80,7 @@ impl Installation {
         ];
         namespace.kubectl(&established, "");
         wait_for_rights(&namespace);
+        wait_for_fence(cluster, true);
         let audience = "https://kubernetes.default.svc";
         let token = namespace.token_bound_to(NAME, audience, None);
         let kubeconfig = cluster.folder().join("operator.kubeconfig");
@@ -214,7 +215,9 @@ impl Drop for Operator {
         // It may have ended before.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if !std::thread::panicking() {
+        if std::thread::panicking() {
+            eprintln!("log of the operator:\n{}", self.log.tail(40));
+        } else {
             self.assert_allowed();
         }
     }
