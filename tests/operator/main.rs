@@ -13,4 +13,8 @@
 mod cannot_read_a_foreign_secret;
 mod kubelet_runs_a_gateway;
 mod relays_from_apply_to_the_provider;
+mod renews_passwords_without_a_gap;
+mod rides_out_an_absent_api_server;
 mod the_chart_is_all_an_operator_needs;
+mod two_operators_share_one_lease;
+mod writes_no_secret_without_its_fence;
