@@ -10,6 +10,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod a_grant_is_what_lets_send;
 mod cannot_read_a_foreign_secret;
 mod kubelet_runs_a_gateway;
+mod tenancy;
 mod the_chart_is_all_an_operator_needs;
