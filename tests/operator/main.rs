@@ -11,6 +11,7 @@
 )]
 
 mod a_grant_is_what_lets_send;
+mod a_service_account_sends_with_its_token;
 mod cannot_read_a_foreign_secret;
 mod kubelet_runs_a_gateway;
 mod tenancy;
