@@ -127,6 +127,7 @@ pub async fn run(
         stops,
         stage,
         reload.snapshot(),
+        options.ordinal,
         Arc::clone(&clock),
     ));
     let board = Board::new(

@@ -26,6 +26,7 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
+use rustix::process::Signal;
 use tokio::runtime::Runtime;
 
 pub(crate) use credentials::write_kubeconfig;
@@ -79,11 +80,7 @@ impl Cluster {
             .build()
             .unwrap();
         let client = runtime.block_on(client(&kubeconfig));
-        wait::until("the API server is ready", START, || {
-            plane.check();
-            let request = http::Request::get("/readyz").body(Vec::new()).unwrap();
-            runtime.block_on(client.request_text(request)).ok()
-        });
+        wait_until_ready(&mut plane, &runtime, &client);
         plane.start_controllers(&lifeline);
         let kubelet = Kubelet::start(&runtime, client.clone(), &state, Arc::clone(&lifeline));
         Arc::new(Self {
@@ -138,6 +135,28 @@ impl Cluster {
         self.plane.lock().unwrap().authority()
     }
 
+    /// Stops the API server where it stands: connections stay open and nobody answers.
+    pub fn freeze_server(&self) {
+        self.plane.lock().unwrap().signal_server(Signal::STOP);
+    }
+
+    /// Lets a frozen API server go on.
+    pub fn thaw_server(&self) {
+        self.plane.lock().unwrap().signal_server(Signal::CONT);
+    }
+
+    /// Kills the API server: connections are refused from now on.
+    pub fn kill_server(&self) {
+        self.plane.lock().unwrap().kill_server();
+    }
+
+    /// Starts the API server again after it was killed, and waits until it is ready.
+    pub fn restart_server(&self) {
+        let mut plane = self.plane.lock().unwrap();
+        plane.restart_server(&self.lifeline);
+        wait_until_ready(&mut plane, &self.runtime, &self.client);
+    }
+
     /// A folder that goes with the cluster.
     pub fn folder(&self) -> &Path {
         &self.state
@@ -174,6 +193,14 @@ impl Cluster {
     pub fn check(&self) {
         self.plane.lock().unwrap().check();
     }
+}
+
+fn wait_until_ready(plane: &mut ControlPlane, runtime: &Runtime, client: &Client) {
+    wait::until("the API server is ready", START, || {
+        plane.check();
+        let request = http::Request::get("/readyz").body(Vec::new()).unwrap();
+        runtime.block_on(client.request_text(request)).ok()
+    });
 }
 
 /// Eight characters that nobody else has.

@@ -44,7 +44,7 @@ pub async fn look(sender: Arc<MailSender>, context: Arc<Context>) -> Result<Acti
 }
 
 async fn at(
-    sender: &MailSender,
+    sender: &Arc<MailSender>,
     context: &Context,
     key: &Key,
     status_written: &mut Option<Timestamp>,
@@ -96,10 +96,13 @@ async fn at(
     };
     let keep = async |draft| keep(context, &draft).await;
     let publish = async |status| {
-        context.applier.write_status(sender, &status).await?;
+        context
+            .applier
+            .write_status(sender.as_ref(), &status)
+            .await?;
         *status_written = Some(now);
         let notices = events::sender_transitions(sender.status.as_ref(), &status);
-        context.recorder.publish(sender, notices).await;
+        context.publish(Arc::clone(sender), notices);
         Ok(())
     };
     reconcile::reconcile(&case, keep, publish).await

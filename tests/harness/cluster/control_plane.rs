@@ -10,8 +10,13 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::{credentials::Credentials, lifeline::Lifeline};
 use crate::provider::Absent;
+
+/// The one program that tests take away.
+const SERVER: &str = "kube-apiserver";
 
 /// A control plane's programs, files and processes.
 pub(super) struct ControlPlane {
@@ -42,8 +47,7 @@ impl ControlPlane {
     pub(super) fn start_server(&mut self, lifeline: &Lifeline) -> PathBuf {
         let etcd = lifeline.spawn(&mut self.etcd());
         let server = lifeline.spawn(&mut self.api_server());
-        self.processes
-            .extend([("etcd", etcd), ("kube-apiserver", server)]);
+        self.processes.extend([("etcd", etcd), (SERVER, server)]);
         let masters = Some("system:masters");
         self.credentials
             .kubeconfig(&self.server(), "admin", masters)
@@ -55,6 +59,29 @@ impl ControlPlane {
         let kubeconfig = self.credentials.kubeconfig(&self.server(), user, None);
         let process = lifeline.spawn(&mut self.controllers(&kubeconfig));
         self.processes.push(("kube-controller-manager", process));
+    }
+
+    /// Sends the API server a signal.
+    pub(super) fn signal_server(&self, signal: Signal) {
+        let mut processes = self.processes.iter();
+        let server = processes.find(|(name, _)| *name == SERVER);
+        let pid = server.and_then(|(_, child)| Pid::from_raw(i32::try_from(child.id()).ok()?));
+        // It is reaped only here, below, and then it is not in the list any more.
+        kill_process(pid.expect("the API server runs"), signal).unwrap();
+    }
+
+    /// Ends the API server at once; what it stored stays.
+    pub(super) fn kill_server(&mut self) {
+        let server = self.processes.iter().position(|(name, _)| *name == SERVER);
+        let (_, mut child) = self.processes.remove(server.expect("the API server runs"));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Starts an API server over what the former one stored, at the same address.
+    pub(super) fn restart_server(&mut self, lifeline: &Lifeline) {
+        let server = lifeline.spawn(&mut self.api_server());
+        self.processes.push((SERVER, server));
     }
 
     /// The API server's address.
@@ -97,7 +124,7 @@ impl ControlPlane {
 
     fn api_server(&self) -> Command {
         let file = |name: &str| self.credentials.file(name);
-        let mut command = self.command("kube-apiserver");
+        let mut command = self.command(SERVER);
         command
             .flag("bind-address", "127.0.0.1")
             .flag("secure-port", self.api.port().to_string())

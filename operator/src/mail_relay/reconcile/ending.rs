@@ -51,9 +51,7 @@ impl Look<'_> {
             return Ok(Next::Again(UNDER_WAY));
         }
         self.context
-            .recorder
-            .publish(relay.as_ref(), plan.notices.clone())
-            .await;
+            .publish(Arc::clone(&relay), plan.notices.clone());
         self.remove_claims(&plan).await?;
         self.remove_anchor().await?;
         self.context
