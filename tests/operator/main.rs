@@ -10,8 +10,11 @@
     reason = "a test fails by panicking"
 )]
 
+mod a_grant_is_what_lets_send;
+mod a_service_account_sends_with_its_token;
 mod cannot_read_a_foreign_secret;
 mod kubelet_runs_a_gateway;
+mod tenancy;
 mod relays_from_apply_to_the_provider;
 mod renews_passwords_without_a_gap;
 mod rides_out_an_absent_api_server;
