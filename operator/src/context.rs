@@ -8,7 +8,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 use posthouse_api::MailRelay;
 use tokio::sync::watch;
 
@@ -20,7 +20,7 @@ use crate::{
     mail_relay::{
         dereference::{self, Around},
         facts::Facts,
-        plan::turns::Stage,
+        plan::{Notice, turns::Stage},
     },
     mail_sender::board::Board,
     metrics::Metrics,
@@ -58,7 +58,7 @@ pub struct Context {
     /// What relays say to their senders.
     pub board: Board,
     /// Publishes Events.
-    pub recorder: Recorder,
+    pub recorder: Arc<Recorder>,
     /// Counts.
     pub metrics: Metrics,
     /// Asks for other objects to be looked at.
@@ -114,6 +114,11 @@ impl<T: Clone + Default> Memories<T> {
         self.lock().insert(key, memory);
     }
 
+    /// Whether an object was looked at.
+    pub fn knows(&self, key: &Key) -> bool {
+        self.lock().contains_key(key)
+    }
+
     /// Forgets an object that is gone.
     pub fn forget(&self, key: &Key) {
         self.lock().remove(key);
@@ -134,6 +139,18 @@ impl<T: Clone + Default> Memories<T> {
 }
 
 impl Context {
+    /// Publishes Events about an object. Nobody waits for it: it may take a while, and a reconcile is not better for it.
+    pub fn publish<K>(&self, object: Arc<K>, notices: Vec<Notice>)
+    where
+        K: Resource<DynamicType = ()> + Send + Sync + 'static,
+    {
+        if notices.is_empty() {
+            return;
+        }
+        let recorder = Arc::clone(&self.recorder);
+        tokio::spawn(async move { recorder.publish(object.as_ref(), notices).await });
+    }
+
     /// Everything a reconcile of a relay goes by.
     pub fn facts(&self, relay: &Arc<MailRelay>, now: Timestamp) -> Facts {
         let namespace = relay.namespace().unwrap_or_default();

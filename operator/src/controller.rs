@@ -156,7 +156,7 @@ async fn lead(
         token_keys: TokenKeys::new(client.clone(), issuers),
         capabilities: capabilities.subscribe(),
         board: Board::default(),
-        recorder: Recorder::new(client.clone(), identity),
+        recorder: Arc::new(Recorder::new(client.clone(), identity)),
         relays: Memories::default(),
         senders: Memories::default(),
         settings,

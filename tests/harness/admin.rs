@@ -1,4 +1,4 @@
-//! Reads a gateway's admin port: probes, status, metrics.
+//! Reads a gateway's admin port: probes, status, metrics; and the status port of one in a pod.
 
 use std::{
     io::{self, Read, Write},
@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use posthouse_config::Status;
+use posthouse_config::{Status, credential::Key, link};
+use rustls::{ClientConnection, StreamOwned};
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,14 +22,22 @@ pub struct Answer {
 
 /// GETs a path.
 pub fn get(address: SocketAddr, path: &str) -> io::Result<Answer> {
-    let mut socket = TcpStream::connect(address)?;
+    ask(&mut open(address)?, path)
+}
+
+fn open(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpStream::connect(address)?;
     socket.set_read_timeout(Some(TIMEOUT))?;
+    Ok(socket)
+}
+
+fn ask(stream: &mut (impl Read + Write), path: &str) -> io::Result<Answer> {
     write!(
-        socket,
+        stream,
         "GET {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n"
     )?;
     let mut text = String::new();
-    socket.read_to_string(&mut text)?;
+    stream.read_to_string(&mut text)?;
     let (head, body) = text
         .split_once("\r\n\r\n")
         .ok_or(io::ErrorKind::InvalidData)?;
@@ -42,6 +51,15 @@ pub fn get(address: SocketAddr, path: &str) -> io::Result<Answer> {
 /// The gateway's account of itself.
 pub fn status(address: SocketAddr) -> io::Result<Status> {
     serde_json::from_str(&get(address, "/status")?.body).map_err(io::Error::other)
+}
+
+/// The same over the link, as the operator reads it, by whoever has the link key.
+pub fn status_over_link(address: SocketAddr, key: &Key) -> io::Result<Status> {
+    let config = link::client(key).map_err(io::Error::other)?;
+    let connection =
+        ClientConnection::new(config, link::server_name()).map_err(io::Error::other)?;
+    let mut stream = StreamOwned::new(connection, open(address)?);
+    serde_json::from_str(&ask(&mut stream, "/status")?.body).map_err(io::Error::other)
 }
 
 /// The sum of a metric's series whose labels contain all of `labels`, each as `name="value"`; 0 without any.

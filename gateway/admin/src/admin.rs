@@ -68,6 +68,14 @@ impl Pages {
         }
     }
 
+    /// How long a connection may last. Who scrapes keeps one; one with a single answer need not outlast who asked.
+    const fn lifetime(self) -> Duration {
+        match self {
+            Self::All | Self::Probes => Duration::from_hours(24),
+            Self::Status => Duration::from_secs(30),
+        }
+    }
+
     const fn has_status(self) -> bool {
         matches!(self, Self::All | Self::Status)
     }
@@ -166,6 +174,13 @@ impl<A: Accept> Port<A> {
             Ok(Err(error)) => return debug!(%error, "admin: connection refused"),
             Err(_) => return debug!("admin: handshake timed out"),
         };
+        let lifetime = self.pages.lifetime();
+        if timeout(lifetime, self.converse(stream)).await.is_err() {
+            debug!("admin: connection lasted too long");
+        }
+    }
+
+    async fn converse(self: Arc<Self>, stream: A::Stream) {
         let mut server = http1::Builder::new();
         server
             .timer(TokioTimer::new())

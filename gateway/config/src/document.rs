@@ -217,6 +217,9 @@ impl Document {
             route.check(&format!("routes[{i}]"), &self.upstreams, &mut check);
         }
         self.keys.check(&mut check);
+        if let Some(tokens) = &self.tokens {
+            tokens.check(&mut check);
+        }
         self.retry.check(&mut check);
         self.limits.check(&mut check);
         self.spool.check(&mut check);

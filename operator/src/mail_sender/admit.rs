@@ -397,4 +397,42 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn tokens_never_cross_the_network_in_clear() {
+        let tls = "{ name: t, protocol: Submission, port: 587, tls: { selfSigned: true } }";
+        let clear = "{ name: p, protocol: Submission, port: 25, plaintextAuthentication: Allow, tls: { policy: Disabled } }";
+        let own =
+            "tokens must not cross the network in clear: relayRef.listener must be one with TLS";
+        let none = "tokens must not cross the network in clear: MailRelay outbound has no listener with TLS";
+        for (listeners, named, accounts, expected) in [
+            (format!("[{tls}, {clear}]"), "", "[web]", None),
+            (format!("[{tls}, {clear}]"), ", listener: t", "[web]", None),
+            (
+                format!("[{tls}, {clear}]"),
+                ", listener: p",
+                "[web]",
+                Some(own),
+            ),
+            (format!("[{clear}]"), ", listener: p", "[web]", Some(none)),
+            (format!("[{clear}]"), ", listener: p", "[]", None),
+        ] {
+            let text = format!(
+                "{{ apiVersion: posthouse.dev/v1alpha1, kind: MailSender, metadata: {{ name: s, namespace: shop }}, spec: {{
+                    relayRef: {{ name: outbound, namespace: m{named} }}, from: [a.example], serviceAccounts: {accounts} }} }}"
+            );
+            let (_, sender) = super::super::validate(&yaml::from_str(&text).unwrap());
+            let shop = Namespace::named("shop");
+            let admitted = admit(&relay(&listeners), &sender.unwrap(), &shop, 0);
+            let refusal = admitted.err().map(|refusals| refusals[0].clone());
+            let reason = refusal.as_ref().map(|refusal| refusal.reason);
+            let message = refusal.as_ref().map(|refusal| refusal.message.as_str());
+            assert_eq!(message, expected, "{listeners} {named}");
+            assert_eq!(
+                reason,
+                expected.map(|_| RefusalReason::TokensWithoutTls),
+                "{listeners} {named}"
+            );
+        }
+    }
 }

@@ -44,7 +44,7 @@ pub async fn look(sender: Arc<MailSender>, context: Arc<Context>) -> Result<Acti
 }
 
 async fn at(
-    sender: &MailSender,
+    sender: &Arc<MailSender>,
     context: &Context,
     key: &Key,
     status_written: &mut Option<Timestamp>,
@@ -53,7 +53,14 @@ async fn at(
     let relay = &sender.spec.relay_ref;
     let relay = (relay.namespace.clone(), relay.name.clone());
     let entry = context.board.entry(&relay);
-    if entry.is_none() && context.has_relay(&relay) {
+    // A relay that is invalid, or not served, says nothing to anybody: whoever was told something stays with it, and a
+    // newcomer is told the same as without a relay.
+    let has_heard = sender
+        .status
+        .as_ref()
+        .is_some_and(|status| !status.conditions.is_empty());
+    if entry.is_none() && context.has_relay(&relay) && (has_heard || !context.relays.knows(&relay))
+    {
         return Ok(UNHEARD);
     }
     let installation = context.installation.borrow().clone();
@@ -89,10 +96,13 @@ async fn at(
     };
     let keep = async |draft| keep(context, &draft).await;
     let publish = async |status| {
-        context.applier.write_status(sender, &status).await?;
+        context
+            .applier
+            .write_status(sender.as_ref(), &status)
+            .await?;
         *status_written = Some(now);
         let notices = events::sender_transitions(sender.status.as_ref(), &status);
-        context.recorder.publish(sender, notices).await;
+        context.publish(Arc::clone(sender), notices);
         Ok(())
     };
     reconcile::reconcile(&case, keep, publish).await

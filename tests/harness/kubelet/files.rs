@@ -123,12 +123,15 @@ impl PodFiles {
     }
 }
 
-/// The gateway's document, as it is in one of the mounts now; empty without one.
-pub(super) fn document(mounts: &[Mount]) -> String {
-    let mut texts = mounts
-        .iter()
-        .filter_map(|(_, folder)| fs::read_to_string(folder.join(document::FILE_NAME)).ok());
-    texts.next().unwrap_or_default()
+/// The mount with the gateway's document.
+pub(super) fn document_folder(mounts: &[Mount]) -> Option<&Path> {
+    let mut folders = mounts.iter().map(|(_, folder)| folder.as_path());
+    folders.find(|folder| folder.join(document::FILE_NAME).is_file())
+}
+
+/// The gateway's document, as it is in a folder now; empty without one.
+pub(super) fn document(folder: &Path) -> String {
+    fs::read_to_string(folder.join(document::FILE_NAME)).unwrap_or_default()
 }
 
 /// The objects of one namespace.

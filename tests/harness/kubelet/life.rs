@@ -133,6 +133,7 @@ impl Life {
         let mounts = self.files.mounts(spec, container);
         let address = self.running.ip();
         let environment = arguments::environment(container, pod);
+        let documents = files::document_folder(&mounts).unwrap_or(self.files.folder());
         let mut command = Command::new(executable(IMAGE));
         command
             .env_clear()
@@ -142,10 +143,11 @@ impl Life {
                 &mounts,
                 address,
             ))
-            .args(arguments::listeners(&files::document(&mounts), address))
+            .args(arguments::listeners(&files::document(documents), address))
             .envs(environment)
             .current_dir(self.files.folder());
-        self.running.start(command, &self.shared.lifeline);
+        let lifeline = &self.shared.lifeline;
+        self.running.start(command, documents, lifeline);
         self.restarts += i32::from(self.last.is_some());
         self.state = State::Running {
             since: report::now(),

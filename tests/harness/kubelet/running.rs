@@ -3,8 +3,10 @@
 //! The process is never reaped but under the lock, so a signal cannot hit another process that was given its number.
 
 use std::{
+    fs,
     net::{Ipv4Addr, SocketAddr},
     os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Mutex,
@@ -12,13 +14,17 @@ use std::{
     },
 };
 
-use posthouse_config::Status;
+use posthouse_config::{Document, Status, credential::Key};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::files;
 use crate::{admin, cluster::Lifeline, gateway::Log};
 
 /// Where a gateway's plain port is in every pod.
 const ADMIN: u16 = 8080;
+
+/// Where a gateway with a link key tells its status.
+const STATUS: u16 = 8443;
 
 /// A pod that the kubelet knows.
 pub struct Running {
@@ -27,6 +33,8 @@ pub struct Running {
     uid: String,
     address: Ipv4Addr,
     log: Log,
+    /// Where the document is.
+    documents: Mutex<Option<PathBuf>>,
     process: Mutex<Option<Child>>,
     files_rest: AtomicBool,
 }
@@ -46,6 +54,7 @@ impl Running {
             uid: uid.to_owned(),
             address,
             log: Log::default(),
+            documents: Mutex::default(),
             process: Mutex::default(),
             files_rest: AtomicBool::new(false),
         }
@@ -81,9 +90,15 @@ impl Running {
         self.port(ADMIN)
     }
 
-    /// A gateway's account of itself, if it answers.
+    /// A gateway's account of itself, if it answers: over the link, where its document has one.
     pub fn status(&self) -> Option<Status> {
-        admin::status(self.admin()).ok()
+        let documents = self.documents.lock().unwrap().clone()?;
+        let document = Document::parse(&files::document(&documents)).ok()?;
+        let Some(link) = document.keys.link else {
+            return admin::status(self.admin()).ok();
+        };
+        let key = Key::try_from(&fs::read(documents.join(link)).ok()?[..]).ok()?;
+        admin::status_over_link(self.port(STATUS), &key).ok()
     }
 
     /// What all its processes wrote.
@@ -135,8 +150,9 @@ impl Running {
         }
     }
 
-    /// Starts the process.
-    pub(super) fn start(&self, mut command: Command, lifeline: &Lifeline) {
+    /// Starts the process, whose document is in a folder.
+    pub(super) fn start(&self, mut command: Command, documents: &Path, lifeline: &Lifeline) {
+        *self.documents.lock().unwrap() = Some(documents.to_owned());
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

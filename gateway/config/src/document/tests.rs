@@ -141,3 +141,17 @@ fn a_target_must_exist_and_no_upstream_is_called_none() {
     assert!(replaced("upstream: isp", "upstream: other").contains("routes[0].targets[0].upstream"));
     assert!(replaced("name: isp", "name: none").contains("upstreams[0].name"));
 }
+
+#[test]
+fn tokens_are_for_somebody_and_of_somebody() {
+    let with = |tokens: &str| refusal(|text| text.push_str(tokens));
+    assert_eq!(
+        with("tokens: { audience: '', issuers: [{ issuer: '', keys: [] }] }\n"),
+        "tokens.audience: must not be empty; tokens.issuers[0].issuer: must not be empty"
+    );
+    let nine = "{ issuer: i, keys: [] }, ".repeat(9);
+    assert_eq!(
+        with(&format!("tokens: {{ audience: a, issuers: [{nine}] }}\n")),
+        "tokens.issuers: must be between 0 and 8, is 9"
+    );
+}

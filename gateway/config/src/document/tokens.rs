@@ -5,6 +5,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Check;
+
 /// Whose tokens are believed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -24,6 +26,21 @@ pub struct Issuer {
     pub issuer: String,
     /// Its keys, as JSON Web Keys (RFC 7517 §4); one that is not understood is passed over.
     pub keys: Vec<Value>,
+}
+
+impl Tokens {
+    pub(super) fn check(&self, check: &mut Check) {
+        check.require(
+            !self.audience.is_empty(),
+            "tokens.audience",
+            "must not be empty",
+        );
+        check.range("tokens.issuers", self.issuers.len() as u64, 0, 8);
+        for (i, issuer) in self.issuers.iter().enumerate() {
+            let path = format!("tokens.issuers[{i}].issuer");
+            check.require(!issuer.issuer.is_empty(), &path, "must not be empty");
+        }
+    }
 }
 
 /// The audience of a relay's tokens.

@@ -552,3 +552,22 @@ fn a_proof_holds_as_long_as_all_it_rests_on() {
         assert!(!holds(&changed));
     }
 }
+
+/// A token, and the keys, of a kube-apiserver 1.34.1 that nobody here wrote, made by `kubectl create token` for a pod.
+#[test]
+fn a_token_of_a_real_api_server_is_accepted_in_its_hour() {
+    const ISSUED: u64 = 1_795_354_707;
+    let token = include_str!("tests/kubernetes.jwt");
+    let keys: Value = serde_json::from_str(include_str!("tests/kubernetes.jwks.json")).unwrap();
+    let account = json!([{"name": "checkout", "uid": "35ce6729-7132-48ac-9fda-f7c0a31f9680"}]);
+    let senders = json!([sender("checkout", &account)]);
+    let mut believing = believing(keys["keys"].as_array().unwrap(), &senders);
+    let mut document = Document::clone(&believing.document);
+    let tokens = document.tokens.as_mut().unwrap();
+    tokens.issuers[0].issuer = "https://kubernetes.default.svc".into();
+    tokens.audience = "posthouse.dev/mail-system/outbound".into();
+    believing.document = Arc::new(document);
+    let judged = |seconds| judge(&believing, None, token.as_bytes(), at(seconds));
+    assert_eq!(&*judged(ISSUED + 1).unwrap().username, "checkout.shop");
+    assert_eq!(judged(ISSUED + 3660), Err(TokenError::Expired));
+}

@@ -56,8 +56,7 @@ impl Look<'_> {
         // The store may still show a relay that is gone, and by then its gateways are forgotten: told before, or told
         // again, it would be of nothing that was known.
         if applier.remove_finalizer(relay.as_ref()).await? {
-            let recorder = &self.context.recorder;
-            recorder.publish(relay.as_ref(), plan.notices).await;
+            self.context.publish(Arc::clone(&relay), plan.notices);
         }
         Ok(Next::Gone)
     }

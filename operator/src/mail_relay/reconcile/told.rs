@@ -63,7 +63,7 @@ impl Look<'_> {
                 .await?;
             self.memory.status_written = Some(self.facts.now);
         }
-        self.context.recorder.publish(relay.as_ref(), notices).await;
+        self.context.publish(relay, notices);
         Ok(())
     }
 

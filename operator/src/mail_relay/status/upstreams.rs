@@ -139,7 +139,8 @@ impl<'a> Upstreams<'a> {
             text = format!("{text}, {:?}", clipped(reply.clone(), QUOTED_OCTETS));
         }
         if let Some(remedy) = &worst.remedy {
-            text = format!("{text}: {remedy}");
+            // A sentence of its own in the gateway's words; here more follows.
+            text = format!("{text}: {}", remedy.trim_end_matches('.'));
         }
         text
     }
