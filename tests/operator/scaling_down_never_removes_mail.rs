@@ -8,6 +8,7 @@ use k8s_openapi::api::{
     apps::v1::StatefulSet,
     coordination::v1::Lease,
     core::v1::{PersistentVolumeClaim, Pod},
+    policy::v1::PodDisruptionBudget,
 };
 use kube::ResourceExt;
 use posthouse_api::mail_relay::status::{DrainState, DrainStatus};
@@ -100,7 +101,15 @@ fn a_rollout_goes_past_it(relays: &Relays, leaving: &Running) {
     still_has_its_mail(&leaving);
 }
 
+/// And so can the other one: that this one is not ready does not count against the budget.
 fn it_can_be_evicted(relays: &Relays) {
+    let what = "one more may be away";
+    relays
+        .namespace
+        .wait_longer_for::<PodDisruptionBudget, _>(what, RELAY, LONG, |budget| {
+            let status = budget?.status.as_ref()?;
+            (status.current_healthy == 1 && status.disruptions_allowed == 1).then_some(())
+        });
     let leaving = relays.namespace.running(LEAVING);
     // The budget's controller may not have looked yet.
     wait::until("the eviction is allowed", LONG, || {
