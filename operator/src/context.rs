@@ -80,13 +80,20 @@ pub struct RelayMemory {
     pub issued: Option<Timestamp>,
     /// How far its rollout is, for the other relays.
     pub stage: Option<Stage>,
+    /// What its gateways had read when its senders were last told.
+    pub progress: Vec<Progress>,
     /// Reconciles that failed in a row.
     pub failures: u32,
 }
 
+/// How far a gateway is: whether it is ready, and the numbers of its document and its senders file.
+pub type Progress = (bool, Option<(u64, u64)>);
+
 /// What is remembered of a sender.
 #[derive(Clone, Debug, Default)]
 pub struct SenderMemory {
+    /// Whether it waits for its relay's gateways.
+    pub is_waiting: bool,
     /// When its status was written.
     pub status_written: Option<Timestamp>,
     /// Reconciles that failed in a row.

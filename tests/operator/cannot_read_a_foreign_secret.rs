@@ -4,6 +4,7 @@
 use posthouse_tests::{
     Installation,
     operator::{ask, wait_for_fence},
+    wait,
 };
 use serde_json::{Value, json};
 
@@ -189,6 +190,11 @@ fn but_keeps_its_own() {
     };
     wait_for_fence(&cluster, true);
     let shop = cluster.namespace();
+    // Its first leader makes it.
+    wait::until_true("the installation has keys", || {
+        let path = "posthouse-system/secrets/posthouse-keys";
+        ask(&cluster, "GET", path, JSON, &Value::Null).0 == 200
+    });
     let mine = |owner| secret("mine", "servicebinding.io/smtp", owner);
     let keys = secret("posthouse-keys", "posthouse.dev/key", Some("u"));
     let null = Value::Null;

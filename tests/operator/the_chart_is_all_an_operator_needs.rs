@@ -67,6 +67,8 @@ fn in_the_namespaces_it_names() {
     // To the end of both: deleting needs rights, too.
     for ended in [&served, &other] {
         ended.namespace().delete::<MailRelay>(RELAY);
+    }
+    for ended in [&served, &other] {
         ended.namespace().wait_gone::<MailRelay>(RELAY);
     }
     operator.stop();

@@ -39,6 +39,7 @@ pub async fn look(sender: Arc<MailSender>, context: Arc<Context>) -> Result<Acti
         Ok(_) => 0,
         Err(_) => memory.failures.saturating_add(1),
     };
+    memory.is_waiting = matches!(result, Ok(again) if again < reconcile::RESTING);
     context.senders.remember(key, memory);
     result.map(Action::requeue)
 }
