@@ -8,6 +8,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 use posthouse_api::MailRelay;
 use tokio::sync::watch;
@@ -177,15 +178,15 @@ impl Context {
     /// The uids of the MailRelays and MailSenders of a namespace, by the type of the Secrets they own.
     pub fn owners_of_secrets(&self, namespace: &str) -> Vec<(crate::secret::SecretType, String)> {
         use crate::secret::SecretType;
-        let here = |object: &dyn Fn() -> Option<String>| object().as_deref() == Some(namespace);
+        let here = |metadata: &ObjectMeta| metadata.namespace.as_deref() == Some(namespace);
         let relays = self
             .stores
             .relays
-            .state_filter(|relay| here(&|| relay.namespace()));
+            .state_filter(|relay| here(&relay.metadata));
         let senders = self
             .stores
             .senders
-            .state_filter(|sender| here(&|| sender.namespace()));
+            .state_filter(|sender| here(&sender.metadata));
         let relays = relays
             .iter()
             .filter_map(|relay| Some((SecretType::Relay, relay.uid()?)));

@@ -30,7 +30,9 @@ use posthouse_config::{
     document, link,
     reason::UpstreamState,
     senders,
-    status::{DocumentStatus, SendersStatus, SpoolState, SpoolStatus, UpstreamStatus},
+    status::{
+        DocumentStatus, ListenerStatus, SendersStatus, SpoolState, SpoolStatus, UpstreamStatus,
+    },
     yaml,
 };
 use posthouse_tests::Cluster;
@@ -184,6 +186,7 @@ impl Gateway {
             senders: SendersStatus {
                 number: senders["number"].as_u64().unwrap_or_default(),
             },
+            listeners: listeners(&document),
             spool: SpoolStatus {
                 state: SpoolState::Ready,
                 free_bytes: 1 << 30,
@@ -210,4 +213,16 @@ impl Gateway {
         let documents = text.map(|text| yaml::documents(text).unwrap());
         documents.and_then(|mut all| all.pop()).unwrap_or_default()
     }
+}
+
+/// What a gateway with this document has bound.
+fn listeners(document: &Value) -> Vec<ListenerStatus> {
+    let listeners = document["listeners"].as_array().into_iter().flatten();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    listeners
+        .map(|listener| ListenerStatus {
+            name: text(&listener["name"]),
+            address: text(&listener["address"]),
+        })
+        .collect()
 }
