@@ -17,6 +17,7 @@ mod kubelet_runs_a_gateway;
 mod relays_from_apply_to_the_provider;
 mod renews_passwords_without_a_gap;
 mod rides_out_an_absent_api_server;
+mod takes_every_example;
 mod tenancy;
 mod the_chart_is_all_an_operator_needs;
 mod two_operators_share_one_lease;
