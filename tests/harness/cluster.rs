@@ -39,6 +39,13 @@ use control_plane::ControlPlane;
 /// How long a control plane may take to start on a machine that builds something else at the same time.
 const START: Duration = Duration::from_mins(2);
 
+/// Whether requests are written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Audit {
+    Off,
+    On,
+}
+
 /// A running cluster.
 pub struct Cluster {
     // In this order they are dropped: what asks before what answers, the folder last.
@@ -58,21 +65,29 @@ impl Cluster {
         static SHARED: OnceLock<Arc<Cluster>> = OnceLock::new();
         // Asked for by each test, so that each that is skipped is named.
         let programs = assets::folder()?;
-        let shared = SHARED.get_or_init(|| Self::start_from(programs));
+        let shared = SHARED.get_or_init(|| Self::start_from(programs, Audit::Off));
         Some(Arc::clone(shared))
     }
 
     /// A cluster of a test's own, or `None` after saying that it is skipped.
     pub fn start() -> Option<Arc<Self>> {
-        assets::folder().map(Self::start_from)
+        Some(Self::start_from(assets::folder()?, Audit::Off))
     }
 
-    fn start_from(programs: PathBuf) -> Arc<Self> {
+    /// As [`Self::start`]; what the operator asks of the API server is written to [`Self::audit_log`].
+    pub fn start_audited() -> Option<Arc<Self>> {
+        Some(Self::start_from(assets::folder()?, Audit::On))
+    }
+
+    fn start_from(programs: PathBuf, audit: Audit) -> Arc<Self> {
         // Short: the path of the control socket in a pod's spool must fit into a socket's name.
         let state = tempfile::Builder::new().prefix("ph-").tempdir().unwrap();
         let state = state.keep();
         let lifeline = Arc::new(Lifeline::new(&state));
         let mut plane = ControlPlane::new(&programs, &state);
+        if audit == Audit::On {
+            plane.audit();
+        }
         let kubeconfig = plane.start_server(&lifeline);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -155,6 +170,11 @@ impl Cluster {
         let mut plane = self.plane.lock().unwrap();
         plane.restart_server(&self.lifeline);
         wait_until_ready(&mut plane, &self.runtime, &self.client);
+    }
+
+    /// The requests of the operator that are finished, a JSON object per line (audit.k8s.io/v1).
+    pub fn audit_log(&self) -> PathBuf {
+        self.state.join("log/audit.log")
     }
 
     /// A folder that goes with the cluster.

@@ -148,6 +148,11 @@ impl Operator {
         &self.log
     }
 
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its admin port.
     pub const fn admin(&self) -> SocketAddr {
         self.admin

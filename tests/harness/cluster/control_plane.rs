@@ -18,6 +18,16 @@ use crate::provider::Absent;
 /// The one program that tests take away.
 const SERVER: &str = "kube-apiserver";
 
+/// What is audited: requests of ServiceAccounts, without their bodies.
+const AUDIT: &str = r"
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived, ResponseStarted]
+rules:
+  - { level: Metadata, userGroups: ['system:serviceaccounts:posthouse-system'] }
+  - { level: None }
+";
+
 /// A control plane's programs, files and processes.
 pub(super) struct ControlPlane {
     programs: PathBuf,
@@ -26,6 +36,7 @@ pub(super) struct ControlPlane {
     // Kept: nobody else is given these ports by the kernel, while servers, which reuse addresses, can bind them.
     store: Absent,
     api: Absent,
+    audit: Option<PathBuf>,
     processes: Vec<(&'static str, Child)>,
 }
 
@@ -39,8 +50,15 @@ impl ControlPlane {
             credentials: Credentials::write(state.join("credentials")),
             store: Absent::reserve(),
             api: Absent::reserve(),
+            audit: None,
             processes: Vec::new(),
         }
+    }
+
+    /// Has every finished request of ServiceAccounts written to a file, a JSON object per line.
+    pub(super) fn audit(&mut self) {
+        fs::write(self.state.join("audit.yaml"), AUDIT).unwrap();
+        self.audit = Some(self.state.join("log/audit.log"));
     }
 
     /// Starts the API server with its store; gives the kubeconfig of an administrator.
@@ -144,6 +162,11 @@ impl ControlPlane {
             .flag("service-account-issuer", "https://kubernetes.default.svc")
             .flag("service-account-signing-key-file", file("tokens.key"))
             .flag("service-account-key-file", file("tokens.key"));
+        if let Some(log) = &self.audit {
+            command
+                .flag("audit-policy-file", self.state.join("audit.yaml"))
+                .flag("audit-log-path", log);
+        }
         command
     }
 
@@ -153,6 +176,9 @@ impl ControlPlane {
             .flag("kubeconfig", kubeconfig)
             .flag("secure-port", "0")
             .flag("leader-elect", "false")
+            // Else hundreds of pods take minutes: the default spares API servers that others share.
+            .flag("kube-api-qps", "200")
+            .flag("kube-api-burst", "400")
             .arg("--use-service-account-credentials")
             .flag("root-ca-file", self.credentials.file("ca.crt"))
             .flag(
