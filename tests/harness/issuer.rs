@@ -3,10 +3,11 @@
 use aws_lc_rs::{
     rand::SystemRandom,
     rsa::KeySize,
-    signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair},
+    signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use posthouse_config::document::Issuer as Believed;
+use rcgen::{KeyPair, PKCS_RSA_SHA256};
 use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject};
 use serde_json::{Value, json};
 
@@ -91,6 +92,12 @@ impl Issuer {
             .unwrap();
         format!("{message}.{}", encoded(signature))
     }
+}
+
+/// A key for an API server, PEM.
+pub fn new_key() -> String {
+    let key = KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap();
+    key.serialize_pem()
 }
 
 /// The id of the key that signed a token.

@@ -151,6 +151,44 @@ fn and_with_nothing_else() {
     assert!(!log.contains(&token), "the token is in the log");
 }
 
+/// The API server signs with a new key: its tokens are put off until the operator has fetched the key, and those of the
+/// former key stay good.
+#[test]
+fn also_when_the_cluster_has_a_new_key() {
+    let Some(cluster) = Cluster::start() else {
+        return;
+    };
+    let Some(installation) = Installation::install(&cluster, &["relayNamespaces={*}"]) else {
+        return;
+    };
+    let _operator = installation.start();
+    let shop = Shop::apply(&cluster);
+    told(&shop.namespace, "web", "Ready", "Ready");
+    let former = shop.token("web");
+    assert_eq!(shop.reply_to(&former).code, 235);
+
+    renew_key(&cluster);
+    let token = shop.token("web");
+    assert_ne!(issuer::key_id(&token), issuer::key_id(&former));
+    let reply = shop.reply_to(&token);
+    assert_eq!(reply.code, 454, "{}", reply.text());
+    wait::until("the new key is known", wait::SOON * 3, || {
+        let code = shop.reply_to(&token).code;
+        assert!([235, 454].contains(&code), "{code}");
+        (code == 235).then_some(())
+    });
+    assert_eq!(shop.reply_to(&former).code, 235);
+}
+
+/// Restarts the API server with a new key before the one it has: the first signs, all are published.
+fn renew_key(cluster: &Cluster) {
+    let file = cluster.folder().join("credentials/tokens.key");
+    let former = fs::read_to_string(&file).unwrap();
+    cluster.kill_server();
+    fs::write(&file, format!("{}{former}", issuer::new_key())).unwrap();
+    cluster.restart_server();
+}
+
 /// Each for its own reason, and told to those alone whose token is genuine.
 fn what_is_not_quite_right_is_refused(shop: &Shop, token: &str) {
     let namespace = &shop.namespace;

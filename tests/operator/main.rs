@@ -21,6 +21,7 @@ mod renews_passwords_without_a_gap;
 mod rides_out_an_absent_api_server;
 mod rolls_one_gateway_at_a_time;
 mod scaling_down_never_removes_mail;
+mod takes_every_example;
 mod tenancy;
 mod the_chart_is_all_an_operator_needs;
 mod two_operators_share_one_lease;
