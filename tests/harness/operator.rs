@@ -98,6 +98,11 @@ impl Installation {
         &self.namespace
     }
 
+    /// Waits until the API server goes by the operator's roles: after a restart it refuses everybody for a moment.
+    pub fn wait_for_rights(&self) {
+        wait_for_rights(&self.namespace);
+    }
+
     /// A kubeconfig with the operator's rights.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig

@@ -161,13 +161,16 @@ fn also_when_the_cluster_has_a_new_key() {
     let Some(installation) = Installation::install(&cluster, &["relayNamespaces={*}"]) else {
         return;
     };
-    let _operator = installation.start();
+    let operator = installation.start();
     let shop = Shop::apply(&cluster);
     told(&shop.namespace, "web", "Ready", "Ready");
     let former = shop.token("web");
     assert_eq!(shop.reply_to(&former).code, 235);
 
+    operator.freeze();
     renew_key(&cluster);
+    installation.wait_for_rights();
+    operator.thaw();
     let token = shop.token("web");
     assert_ne!(issuer::key_id(&token), issuer::key_id(&former));
     let reply = shop.reply_to(&token);
