@@ -81,6 +81,7 @@ impl Outbound {
             captured,
             roots: SystemRoots::default(),
             shared: Shared {
+                ordinal,
                 clock,
                 metrics,
                 board,
@@ -150,6 +151,7 @@ impl Outbound {
                 let made = Made::of(upstream, snapshot);
                 let known = old.get(upstream.name.as_str());
                 if let Some(target) = known.filter(|target| target.origin == made) {
+                    target.follow_share(&snapshot.document);
                     return (Arc::clone(&target.name), Arc::clone(target));
                 }
                 if let Some(replaced) = known {

@@ -265,6 +265,7 @@ fn document() -> Document {
         },
         hostname: "mail.example.com".to_owned(),
         replicas: 1,
+        gateways: None,
         loopback_is_trusted: true,
         keys: Keys {
             relay: vec![RelayKey {

@@ -58,6 +58,10 @@ pub struct Document {
     pub hostname: String,
     /// A gateway whose ordinal is not below this is draining.
     pub replicas: u32,
+    /// How many gateways relay, the draining ones among them: limits of upstreams are shared by so many. Absent, as from
+    /// an older operator, is `replicas`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateways: Option<u32>,
     /// Set by `render --local` only: loopback clients may authenticate without TLS and count as inside
     /// `anonymous.networks`, and credentials may go without TLS to a loopback upstream. Every listener must then
     /// bind a loopback address.
@@ -188,6 +192,7 @@ impl Document {
         let mut check = Check::default();
         check.require(!self.hostname.is_empty(), "hostname", "must not be empty");
         check.range("replicas", u64::from(self.replicas), 0, 32);
+        check.range("gateways", u64::from(self.gateways.unwrap_or(0)), 0, 64);
         check.range("listeners", self.listeners.len() as u64, 1, 8);
         check.range("upstreams", self.upstreams.len() as u64, 1, 32);
         check.range("routes", self.routes.len() as u64, 1, 64);
@@ -225,6 +230,14 @@ impl Document {
         self.spool.check(&mut check);
         self.stop.check(&mut check);
         check.problems
+    }
+
+    /// The part of a limit for all gateways together that one of them has: whole, by largest remainder, the lowest ordinals
+    /// first, and never nothing, since mail that is here must be able to leave.
+    pub fn share(&self, total: u32, ordinal: u32) -> u32 {
+        let gateways = self.gateways.unwrap_or(self.replicas).max(1);
+        let rest = u32::from(ordinal < total % gateways);
+        (total / gateways + rest).max(1)
     }
 
     /// The upstream of a name.

@@ -117,6 +117,16 @@ impl Trust {
 }
 
 impl Health {
+    /// Has another bound on attempts at once from now on.
+    pub(crate) fn limit(&mut self, maximum: u32) -> Change {
+        self.maximum = maximum.max(1);
+        if self.view.capacity <= self.maximum {
+            return Change::Nothing;
+        }
+        self.view.capacity = self.maximum;
+        Change::Capacity
+    }
+
     /// An upstream not tried yet: it is probed at once.
     pub(crate) fn new(maximum: u32, now: Now) -> Self {
         Self {

@@ -1,7 +1,8 @@
 //! The open sessions with one upstream: used again up to the limits of the document, closed in order beyond them.
 //!
-//! A session is either leased to one attempt or idle. There are never more than `maxConnections` of both together: a
-//! new one is opened only by a lease that found none idle.
+//! A session is either leased to one attempt or idle. There are never more than this gateway's share of `maxConnections`
+//! of both together: a new one is opened only by a lease that found none idle. When the share shrinks, sessions in use
+//! are let finish.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -29,7 +30,7 @@ const GOODBYE: Duration = Duration::from_secs(5);
 pub(crate) struct Pool {
     opener: Opener,
     idle: Mutex<Vec<Session>>,
-    leases: Arc<Semaphore>,
+    leases: Leases,
     messages: u32,
     age: Duration,
     connections: IntGauge,
@@ -68,7 +69,12 @@ impl Drop for Open {
 
 impl Pool {
     /// An empty pool.
-    pub(crate) fn new(opener: Opener, limits: &UpstreamLimits, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        opener: Opener,
+        limits: &UpstreamLimits,
+        share: u32,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let connections = opener
             .metrics
             .upstream_connections
@@ -76,11 +82,18 @@ impl Pool {
         Self {
             opener,
             idle: Mutex::default(),
-            leases: Arc::new(Semaphore::new(limits.max_connections.max(1) as usize)),
+            leases: Leases::new(share),
             messages: limits.messages_per_connection,
             age: Duration::from_secs(limits.connection_seconds.into()),
             connections,
             clock,
+        }
+    }
+
+    /// Allows so many sessions from now on. Those in use beyond that end with their attempt.
+    pub(crate) fn resize(&self, share: u32) {
+        if self.leases.resize(share) {
+            self.clear();
         }
     }
 
@@ -180,12 +193,13 @@ impl Pool {
     }
 
     async fn permit(&self, stop: &Shutdown) -> Result<OwnedSemaphorePermit, OpenError> {
-        if let Ok(permit) = Arc::clone(&self.leases).try_acquire_owned() {
+        let leases = &self.leases.permits;
+        if let Ok(permit) = Arc::clone(leases).try_acquire_owned() {
             return Ok(permit);
         }
         let mut stop = stop.clone();
         tokio::select! {
-            permit = Arc::clone(&self.leases).acquire_owned() => {
+            permit = Arc::clone(leases).acquire_owned() => {
                 permit.map_err(|_| OpenError::Stopped)
             }
             () = stop.reached(Stage::Aborting) => Err(OpenError::Stopped),
@@ -205,6 +219,42 @@ impl Pool {
     }
 }
 
+/// How many sessions there may be at once; the number can change while they are in use.
+struct Leases {
+    permits: Arc<Semaphore>,
+    size: Mutex<u32>,
+}
+
+impl Leases {
+    fn new(size: u32) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(size as usize)),
+            size: Mutex::new(size),
+        }
+    }
+
+    /// Allows so many from now on; the answer is whether that is fewer. What is in use beyond that is taken back when it
+    /// is returned, ahead of everybody who waits for one then.
+    fn resize(&self, wanted: u32) -> bool {
+        let mut size = self.size.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *size, wanted);
+        self.permits
+            .add_permits(wanted.saturating_sub(before) as usize);
+        let too_many = before.saturating_sub(wanted);
+        let free = self.permits.forget_permits(too_many as usize);
+        let in_use = too_many.saturating_sub(u32::try_from(free).unwrap_or(too_many));
+        if in_use > 0 {
+            let permits = Arc::clone(&self.permits);
+            tokio::spawn(async move {
+                if let Ok(permits) = permits.acquire_many_owned(in_use).await {
+                    permits.forget();
+                }
+            });
+        }
+        too_many > 0
+    }
+}
+
 impl Session {
     /// Says good-bye and closes. The reply is not waited for.
     async fn leave(mut self) {
@@ -212,5 +262,35 @@ impl Session {
         if self.connection.send(quit, GOODBYE).await.is_ok() {
             self.connection.close().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_smaller_share_lets_what_is_in_use_finish_and_a_larger_one_counts_at_once() {
+        let leases = Leases::new(4);
+        let lease = || Arc::clone(&leases.permits).try_acquire_owned();
+        let mut in_use: Vec<_> = (0..3).map(|_| lease().unwrap()).collect();
+        assert!(leases.resize(1));
+        // The one that takes back waits before whoever comes now.
+        tokio::task::yield_now().await;
+        assert!(lease().is_err());
+        in_use.pop();
+        in_use.pop();
+        tokio::task::yield_now().await;
+        assert!(
+            lease().is_err(),
+            "one is still in use, and one is all there is"
+        );
+        in_use.pop();
+        let one = lease().unwrap();
+        assert!(lease().is_err());
+        assert!(!leases.resize(2));
+        let other = lease().unwrap();
+        drop((one, other));
+        assert_eq!(leases.permits.available_permits(), 2);
     }
 }

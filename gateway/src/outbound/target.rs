@@ -13,7 +13,7 @@ use std::{
 
 use posthouse_config::{
     Snapshot,
-    document::{SmtpTransport, Transport, Upstream},
+    document::{Document, SmtpTransport, Transport, Upstream},
     reason::{Phase, UpstreamState},
 };
 use posthouse_smtp::extension::Extensions;
@@ -42,6 +42,8 @@ const CAPTURES: u32 = 4;
 /// What every target is given.
 #[derive(Clone)]
 pub(crate) struct Shared {
+    /// Which of the relay's gateways this is.
+    pub(crate) ordinal: u32,
     /// For waiting and for showing.
     pub(crate) clock: Arc<dyn Clock>,
     /// For counting.
@@ -131,7 +133,9 @@ impl Target {
             Transport::Smtp(smtp) => (
                 SmtpTarget::new(&name, smtp, snapshot, roots, &shared)
                     .map_or_else(Way::Unusable, |target| Way::Smtp(Box::new(target))),
-                smtp.limits.max_connections,
+                snapshot
+                    .document
+                    .share(smtp.limits.max_connections, shared.ordinal),
             ),
         };
         let health = Mutex::new(Health::new(maximum, now(&shared)));
@@ -164,6 +168,19 @@ impl Target {
                     Origin::Probe,
                 );
             }
+        }
+    }
+
+    /// Takes the part of the upstream's connections that this gateway has by a document. Nothing else of the target changes:
+    /// its state and its sessions stay when the number of gateways does not.
+    pub(crate) fn follow_share(&self, document: &Document) {
+        if let (Transport::Smtp(smtp), Way::Smtp(target)) =
+            (&self.origin.upstream.transport, &self.way)
+        {
+            let share = document.share(smtp.limits.max_connections, self.shared.ordinal);
+            target.pool.resize(share);
+            let change = self.health().limit(share);
+            self.published(change);
         }
     }
 
@@ -359,7 +376,14 @@ impl SmtpTarget {
         };
         let limits = &smtp.limits;
         Ok(Self {
-            pool: Pool::new(opener, limits, Arc::clone(&shared.clock)),
+            pool: Pool::new(
+                opener,
+                limits,
+                snapshot
+                    .document
+                    .share(limits.max_connections, shared.ordinal),
+                Arc::clone(&shared.clock),
+            ),
             dictionary: Dictionary::CUSTOM,
             recipients: limits.recipients_per_message.max(1) as usize,
             bound: limits.message_bytes,

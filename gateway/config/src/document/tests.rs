@@ -155,3 +155,22 @@ fn tokens_are_for_somebody_and_of_somebody() {
         "tokens.issuers: must be between 0 and 8, is 9"
     );
 }
+
+#[test]
+fn shares_add_up_to_the_limit_and_nobody_has_none() {
+    let mut document = Document::parse(SMALLEST).unwrap();
+    let shares = |document: &Document, total| -> Vec<u32> {
+        (0..3)
+            .map(|ordinal| document.share(total, ordinal))
+            .collect()
+    };
+    // As from an operator that does not say how many there are.
+    assert_eq!(document.share(20, 0), 20);
+    document.gateways = Some(3);
+    assert_eq!(shares(&document, 20), [7, 7, 6]);
+    assert_eq!(shares(&document, 21), [7, 7, 7]);
+    assert_eq!(shares(&document, 2), [1, 1, 1]);
+    // A draining gateway keeps its share while the document says it is there.
+    document.replicas = 0;
+    assert_eq!(shares(&document, 20), [7, 7, 6]);
+}

@@ -88,7 +88,7 @@ pub enum Auth {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct UpstreamLimits {
-    /// Connections of this gateway, 1–1,000.
+    /// Connections of all gateways together, 1–1,000; see [`Document::share`](super::Document::share).
     pub max_connections: u32,
     /// Messages on one connection, 1–100,000.
     pub messages_per_connection: u32,

@@ -353,3 +353,21 @@ fn other_content_relayed_since_a_loss_is_evidence() {
     upstream.apply(2, Blame::Praise);
     assert!(since_lost(&upstream));
 }
+
+#[test]
+fn a_smaller_share_lowers_the_capacity_at_once_and_a_larger_one_is_grown_into() {
+    let mut upstream = Upstream::ready();
+    let before = upstream.health.view.capacity;
+    assert_eq!(upstream.health.limit(before), Change::Nothing);
+    assert_eq!(
+        upstream.health.limit(1),
+        if before > 1 {
+            Change::Capacity
+        } else {
+            Change::Nothing
+        }
+    );
+    assert_eq!(upstream.health.view.capacity, 1);
+    assert_eq!(upstream.health.limit(50), Change::Nothing);
+    assert_eq!(upstream.health.view.capacity, 1);
+}

@@ -46,6 +46,7 @@ pub(super) fn config(request: &Request<'_>) -> Result<ConfigMap, BuildError> {
     let terms = |number| Terms {
         number,
         replicas: request.plan.document_replicas,
+        gateways: request.plan.replicas,
         rotations: request.keys.accepted().collect(),
         issuers: request.issuers,
     };

@@ -24,6 +24,8 @@ pub struct Terms<'a> {
     pub number: u64,
     /// A gateway whose ordinal is not below this drains.
     pub replicas: u32,
+    /// How many gateways there are, the draining ones among them; limits are shared by so many.
+    pub gateways: u32,
     /// The rotations of the relay key that count, the current one first.
     pub rotations: Vec<u64>,
     /// Whose tokens are believed; none is nobody's.
@@ -36,6 +38,7 @@ impl Terms<'_> {
         Self {
             number,
             replicas: 1,
+            gateways: 1,
             rotations: vec![relay.key_rotation],
             issuers: &[],
         }
@@ -55,6 +58,7 @@ pub fn gateway_config(relay: &ValidRelay, place: &Place, terms: &Terms<'_>) -> D
         },
         hostname: relay.hostname.clone(),
         replicas: terms.replicas,
+        gateways: Some(terms.gateways),
         loopback_is_trusted: place.loopback_is_trusted(),
         keys: keys(place, &terms.rotations),
         tokens: tokens(relay, terms.issuers),

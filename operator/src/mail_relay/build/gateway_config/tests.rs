@@ -66,6 +66,7 @@ fn made(relay: &ValidRelay, place: &Place) -> Document {
     let of_pod = Terms {
         number: 9,
         replicas: relay.replicas,
+        gateways: 3,
         rotations: vec![relay.key_rotation, relay.key_rotation.saturating_sub(1)],
         issuers: &issuers,
     };
