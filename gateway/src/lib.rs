@@ -203,11 +203,13 @@ impl Gateway {
             queue.clone(),
             self.shutdown.clone(),
         ));
+        let listeners = sockets.iter().map(|(name, _)| Arc::clone(name)).collect();
         for (name, socket) in sockets {
             ending.spawn(listen(Arc::clone(&inbound), name, socket));
         }
         self.board.runs(Running {
             spool: spool.clone(),
+            listeners,
             inbound,
             queue,
             upstreams,

@@ -16,7 +16,7 @@ use posthouse_admin::admin::{Answer, Shown};
 use posthouse_config::{
     Snapshot, Status,
     credential::Key,
-    document::{self},
+    document::{self, Transport},
     status::{FilesStatus, SendersStatus, SpoolState, SpoolStatus, UpstreamStatus},
 };
 use tokio::sync::watch;
@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use crate::{
     inbound::Inbound,
     metrics::Metrics,
+    outbound::tls::roots_of,
     queue::{QueueHandle, deliver::Upstreams},
     reload::ReloadStatus,
     shutdown::{Shutdown, Stage},
@@ -34,6 +35,8 @@ use crate::{
 pub struct Running {
     /// Stable storage.
     pub spool: Spool,
+    /// The listeners this process has.
+    pub listeners: Vec<Arc<str>>,
     /// The accepting half.
     pub inbound: Arc<Inbound<Spool>>,
     /// The queue.
@@ -123,7 +126,7 @@ impl Board {
                 number: snapshot.senders.number,
             },
             files: FilesStatus {
-                invalid: invalid_keys(&snapshot),
+                invalid: [invalid_keys(&snapshot), invalid_authorities(&snapshot)].concat(),
                 ..reload.files
             },
             draining: self.is_draining(),
@@ -170,15 +173,12 @@ impl Running {
             .collect();
     }
 
-    /// A listener that the document names and that does not listen.
-    fn silent_listener(&self, snapshot: &Snapshot) -> Option<String> {
+    /// A listener that does not listen yet. One that came into the document since the start never will: it is another
+    /// process's that is started for it, and until then this one takes mail as before.
+    fn silent_listener(&self) -> Option<&str> {
         let listening = self.inbound.listening();
-        let silent = snapshot
-            .document
-            .listeners
-            .iter()
-            .find(|listener| listening.iter().all(|known| known.name != listener.name));
-        silent.map(|listener| listener.name.clone())
+        let mut own = self.listeners.iter().map(AsRef::as_ref);
+        own.find(|own| listening.iter().all(|known| known.name != *own))
     }
 }
 
@@ -190,6 +190,23 @@ fn invalid_keys(snapshot: &Snapshot) -> Vec<String> {
     let invalid = paths.filter_map(|path| {
         let error = Key::try_from(snapshot.file(path)?.as_ref()).err()?;
         Some(format!("{path} {error}"))
+    });
+    invalid.collect()
+}
+
+/// Files with the authorities of upstreams that are there and name none. What comes of it for mail is told of the
+/// upstream; which file it is, here.
+fn invalid_authorities(snapshot: &Snapshot) -> Vec<String> {
+    let upstreams = &snapshot.document.upstreams;
+    let paths = upstreams
+        .iter()
+        .filter_map(|upstream| match &upstream.transport {
+            Transport::Smtp(smtp) => smtp.tls.ca.as_deref(),
+            Transport::Capture(_) => None,
+        });
+    let invalid = paths.filter_map(|path| {
+        let problem = roots_of(snapshot.file(path)?.as_ref()).err()?;
+        Some(format!("{path} {problem}"))
     });
     invalid.collect()
 }
@@ -208,7 +225,7 @@ impl Shown for Board {
         if self.is_draining() {
             return Err("draining".to_owned());
         }
-        match running.silent_listener(&self.snapshot.borrow()) {
+        match running.silent_listener() {
             Some(name) => Err(format!("listener {name} does not listen yet")),
             None => Ok(()),
         }

@@ -5,7 +5,8 @@ use std::fs;
 
 use posthouse_config::document::{Protocol, TlsPolicy};
 use posthouse_tests::{
-    Authority, Client, Gateway, Provider, Script, Site, client::message, provider::Absent, wait,
+    Authority, Client, Gateway, Provider, Script, Site, admin, client::message, provider::Absent,
+    wait,
 };
 
 const FROM: &str = "orders@shop.example";
@@ -54,6 +55,23 @@ fn an_upstream_that_moved_is_found() {
     site.transport("provider").port = live.port();
     site.write();
     assert_eq!(live.wait_for(1)[0].subject(), "moved");
+}
+
+#[test]
+fn a_new_listener_waits_for_a_restart_and_mail_does_not() {
+    let provider = Provider::start(Script::take());
+    let mut site = Site::relaying_to(provider.port());
+    let gateway = site.start();
+    let mut second = site.document.listeners[0].clone();
+    second.name = "second".to_owned();
+    site.document.listeners.push(second);
+    site.write();
+    wait_for_document(&gateway, site.document.number);
+    let answer = admin::get(gateway.admin(), "/readyz").unwrap();
+    assert_eq!(answer.code, 200, "{}", answer.body);
+    let content = message(FROM, "meanwhile");
+    assert_eq!(gateway.client().send(FROM, &[TO], &content).code, 250);
+    provider.wait_for(1);
 }
 
 #[test]
