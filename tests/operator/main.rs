@@ -10,7 +10,11 @@
     reason = "a test fails by panicking"
 )]
 
+mod an_invalid_edit_changes_nothing_that_runs;
 mod cannot_read_a_foreign_secret;
+mod changes_reach_gateways_without_a_restart;
 mod kubelet_runs_a_gateway;
+mod puts_children_back;
 mod relays_from_apply_to_the_provider;
+mod says_why;
 mod the_chart_is_all_an_operator_needs;
