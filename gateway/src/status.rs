@@ -19,7 +19,7 @@ use posthouse_admin::admin::{Answer, Shown};
 use posthouse_config::{
     Snapshot, Status,
     credential::Key,
-    document::{self},
+    document::{self, Transport},
     status::{FilesStatus, SendersStatus, SpoolState, SpoolStatus, UpstreamStatus},
 };
 use tokio::sync::watch;
@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use crate::{
     inbound::Inbound,
     metrics::Metrics,
+    outbound::tls::roots_of,
     queue::{QueueHandle, deliver::Upstreams},
     reload::ReloadStatus,
     shutdown::{Shutdown, Stage},
@@ -131,7 +132,7 @@ impl Board {
                 number: snapshot.senders.number,
             },
             files: FilesStatus {
-                invalid: invalid_keys(&snapshot),
+                invalid: [invalid_keys(&snapshot), invalid_authorities(&snapshot)].concat(),
                 ..reload.files
             },
             draining: self.is_draining(),
@@ -199,6 +200,23 @@ fn invalid_keys(snapshot: &Snapshot) -> Vec<String> {
     let invalid = paths.filter_map(|path| {
         let error = Key::try_from(snapshot.file(path)?.as_ref()).err()?;
         Some(format!("{path} {error}"))
+    });
+    invalid.collect()
+}
+
+/// Files with the authorities of upstreams that are there and name none. What comes of it for mail is told of the
+/// upstream; which file it is, here.
+fn invalid_authorities(snapshot: &Snapshot) -> Vec<String> {
+    let upstreams = &snapshot.document.upstreams;
+    let paths = upstreams
+        .iter()
+        .filter_map(|upstream| match &upstream.transport {
+            Transport::Smtp(smtp) => smtp.tls.ca.as_deref(),
+            Transport::Capture(_) => None,
+        });
+    let invalid = paths.filter_map(|path| {
+        let problem = roots_of(snapshot.file(path)?.as_ref()).err()?;
+        Some(format!("{path} {problem}"))
     });
     invalid.collect()
 }

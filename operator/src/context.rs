@@ -3,7 +3,7 @@
 //! Nothing of it is needed to be right: a new leader begins with an empty memory and asks a few questions more.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -19,6 +19,7 @@ use crate::{
     gateways::Gateways,
     installation::Installation,
     mail_relay::{
+        build::Written,
         dereference::{self, Around},
         facts::Facts,
         plan::{Notice, turns::Stage},
@@ -79,6 +80,10 @@ pub struct RelayMemory {
     pub senders_written: Option<Timestamp>,
     /// When a certificate was issued for its listeners.
     pub issued: Option<Timestamp>,
+    /// The files that gateways go by, as they were written last.
+    pub written: Written,
+    /// Pods that had not begun when the Secrets they need were put again.
+    pub supplied: BTreeSet<String>,
     /// How far its rollout is, for the other relays.
     pub stage: Option<Stage>,
     /// What its gateways had read when its senders were last told.

@@ -58,6 +58,23 @@ fn an_upstream_that_moved_is_found() {
 }
 
 #[test]
+fn a_new_listener_waits_for_a_restart_and_mail_does_not() {
+    let provider = Provider::start(Script::take());
+    let mut site = Site::relaying_to(provider.port());
+    let gateway = site.start();
+    let mut second = site.document.listeners[0].clone();
+    second.name = "second".to_owned();
+    site.document.listeners.push(second);
+    site.write();
+    wait_for_document(&gateway, site.document.number);
+    let answer = admin::get(gateway.admin(), "/readyz").unwrap();
+    assert_eq!(answer.code, 200, "{}", answer.body);
+    let content = message(FROM, "meanwhile");
+    assert_eq!(gateway.client().send(FROM, &[TO], &content).code, 250);
+    provider.wait_for(1);
+}
+
+#[test]
 fn a_refused_document_changes_nothing() {
     let provider = Provider::start(Script::take());
     let mut site = Site::relaying_to(provider.port());

@@ -135,6 +135,41 @@ impl Client {
         self.command(&format!("AUTH PLAIN {response}"))
     }
 
+    /// EHLO, STARTTLS, AUTH PLAIN and a whole transaction, at a server that may end the session at any moment; the reply
+    /// to the content.
+    pub fn try_send(
+        &mut self,
+        (config, name): (Arc<ClientConfig>, &str),
+        (username, password): (&str, &str),
+        from: &str,
+        to: &str,
+        content: &str,
+    ) -> io::Result<Reply> {
+        self.try_commands(&["EHLO client.example", "STARTTLS"])?;
+        self.wire.start_tls(config, name)?;
+        let response = BASE64_STANDARD.encode(format!("\0{username}\0{password}"));
+        self.try_commands(&[
+            "EHLO client.example",
+            &format!("AUTH PLAIN {response}"),
+            &format!("MAIL FROM:<{from}>"),
+            &format!("RCPT TO:<{to}>"),
+            "DATA",
+        ])?;
+        self.raw(format!("{content}\r\n.\r\n").as_bytes())?;
+        self.reply()
+    }
+
+    fn try_commands(&mut self, lines: &[&str]) -> io::Result<()> {
+        for line in lines {
+            self.raw(format!("{line}\r\n").as_bytes())?;
+            let reply = self.reply()?;
+            if reply.code >= 400 {
+                return Err(io::Error::other(format!("{line}: {}", reply.text())));
+            }
+        }
+        Ok(())
+    }
+
     /// MAIL, RCPT and DATA, each of which must succeed.
     pub fn begin(&mut self, from: &str, recipients: &[&str]) {
         self.expect(&format!("MAIL FROM:<{from}>"), 250);

@@ -49,6 +49,18 @@ async fn each_answer_says_who_gives_it_and_comes_after_the_last() {
 }
 
 #[tokio::test]
+async fn a_file_of_authorities_that_names_none_is_invalid() {
+    let document = DOCUMENT.replace(
+        "{ capture: {} }",
+        "{ smtp: { host: smtp.example, port: 587, tls: { mode: StartTls, ca: ca.crt } } }",
+    );
+    let files: [(&str, &[u8]); 1] = [("ca.crt", b"none")];
+    let (_sender, snapshots) = watch::channel(snapshot(&document, &files));
+    let status = board(snapshots).assemble().await;
+    assert_eq!(status.files.invalid, ["ca.crt holds no certificate"]);
+}
+
+#[tokio::test]
 async fn a_key_file_that_holds_no_key_is_invalid() {
     let files: [(&str, &[u8]); 2] = [("relay-1.key", &[1; 32]), ("link.key", b"short")];
     let (_sender, snapshots) = watch::channel(snapshot(DOCUMENT, &files));

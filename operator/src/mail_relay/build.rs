@@ -18,6 +18,8 @@ pub mod service_account;
 pub mod service_monitor;
 pub mod stateful_set;
 
+use std::sync::Arc;
+
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     core::v1::{ConfigMap, Service, ServiceAccount},
@@ -68,6 +70,18 @@ pub struct Request<'a> {
     pub live: &'a LiveChildren,
     /// The highest numbers that gateways go by.
     pub reported: Reported,
+    /// What was written last, for files that somebody deleted since.
+    pub written: Written,
+}
+
+/// The files that gateways go by, as they were written last. One that is missing is written again with the number it had,
+/// unless something else in it is different: gateways may go by it and have not said so yet.
+#[derive(Clone, Debug, Default)]
+pub struct Written {
+    /// The document.
+    pub config: Option<Arc<ConfigMap>>,
+    /// The senders file.
+    pub senders: Option<Arc<ConfigMap>>,
 }
 
 /// The highest numbers that gateways go by. Numbers only grow, also past a ConfigMap that somebody deleted: an old report

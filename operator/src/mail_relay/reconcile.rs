@@ -309,15 +309,11 @@ impl Look<'_> {
         };
         let anchor = target.anchor(&relay).await?;
         let children = &self.facts.children;
-        let keys = keys::rotations(
-            valid.key_rotation,
-            children.config.as_deref(),
-            self.facts.now,
-        );
-        let former = children
-            .senders
-            .as_deref()
-            .and_then(admission::live_senders);
+        let written = self.memory.written.clone();
+        let config = children.config.as_ref().or(written.config.as_ref());
+        let keys = keys::rotations(valid.key_rotation, config.map(Arc::as_ref), self.facts.now);
+        let former = children.senders.as_ref().or(written.senders.as_ref());
+        let former = former.and_then(|former| admission::live_senders(former));
         let admissions = admission::admissions(&self.facts, valid, former.as_ref());
         let request = Request {
             relay: &relay,
@@ -332,17 +328,16 @@ impl Look<'_> {
             authority: Some(&installation.authority.certificate),
             live: children,
             reported: build::Reported::of(&self.facts),
+            written: written.clone(),
         };
         let made = build::children(&request)?;
-        let issued = secrets::write(
-            self.context,
-            &self.facts,
-            &request,
+        let secrets = secrets::Secrets {
+            context: self.context,
+            facts: &self.facts,
+            request: &request,
             installation,
-            self.memory.issued,
-        )
-        .await;
-        self.memory.issued = issued?.or(self.memory.issued);
+        };
+        secrets.write(&mut self.memory).await?;
         let is_due = self
             .memory
             .senders_written
@@ -357,7 +352,13 @@ impl Look<'_> {
             generation: valid.generation,
             senders: admissions.rows.len(),
         };
-        Box::pin(target.apply(made, is_due || !is_new)).await?;
+        // Also when not all of it gets there.
+        self.memory.written.config = Some(Arc::new(made.config.clone()));
+        let with_senders = is_due || !is_new;
+        if with_senders {
+            self.memory.written.senders = Some(Arc::new(made.senders.clone()));
+        }
+        Box::pin(target.apply(made, with_senders)).await?;
         let waits = (is_new && !is_due).then(|| self.facts.now + SENDERS_INTERVAL);
         if is_new && is_due {
             self.memory.senders_written = Some(self.facts.now);

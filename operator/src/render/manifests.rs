@@ -22,7 +22,7 @@ use crate::{
     input::Input,
     mail_relay::{
         Audience, ValidRelay,
-        build::{self, BuildError, Children, Owners, Reported, Request},
+        build::{self, BuildError, Children, Owners, Reported, Request, Written},
         facts::Facts,
         keys::KeyRotations,
         plan,
@@ -147,6 +147,7 @@ fn manifests(facts: &Facts, valid: &ValidRelay) -> Result<Manifests, ManifestErr
         authority: None,
         live: &facts.children,
         reported: Reported::of(facts),
+        written: Written::default(),
     };
     let accepted = admissions
         .verdicts

@@ -54,7 +54,7 @@ pub(super) fn config(request: &Request<'_>) -> Result<ConfigMap, BuildError> {
     refuse_problems(&document(1))?;
     let live = request.live.config.as_deref();
     let text = numbered(
-        live,
+        live.or(request.written.config.as_deref()),
         document::FILE_NAME,
         request.reported.document,
         |number| gateway_config::text(&document(number)),
@@ -87,7 +87,7 @@ pub(super) fn senders(request: &Request<'_>) -> Result<ConfigMap, BuildError> {
     let live = request.live.senders.as_deref();
     let mut file = gateway_config::senders(request.valid, request.senders.clone(), 1);
     let text = numbered(
-        live,
+        live.or(request.written.senders.as_deref()),
         senders::FILE_NAME,
         request.reported.senders,
         |number| {

@@ -32,6 +32,7 @@ pub(super) struct Cluster {
     pub(super) capabilities: Capabilities,
     pub(super) live: LiveChildren,
     pub(super) reported: Reported,
+    pub(super) written: Written,
 }
 
 impl Cluster {
@@ -50,6 +51,7 @@ impl Cluster {
             capabilities: Capabilities::default(),
             live: LiveChildren::default(),
             reported: Reported::default(),
+            written: Written::default(),
             relay,
             valid,
         }
@@ -82,6 +84,7 @@ impl Cluster {
             authority: Some("the authority"),
             live: &self.live,
             reported: self.reported,
+            written: self.written.clone(),
         }
     }
 

@@ -368,6 +368,25 @@ fn numbers_grow_past_what_gateways_go_by() {
 }
 
 #[test]
+fn a_file_that_somebody_deleted_has_the_number_it_had_unless_it_is_another() {
+    let mut cluster = Cluster::small();
+    cluster.reported = Reported {
+        document: 7,
+        senders: 9,
+    };
+    let children = cluster.children();
+    cluster.written = Written {
+        config: Some(children.config.into()),
+        senders: Some(children.senders.into()),
+    };
+    assert_eq!(numbers(&cluster), (8, 10));
+    cluster.plan.document_replicas += 1;
+    assert_eq!(numbers(&cluster), (9, 10), "8 may be in use unreported");
+    let metadata = cluster.children().config.metadata;
+    assert_eq!(metadata.resource_version, None, "nothing is there");
+}
+
+#[test]
 fn a_deletion_lowers_replicas_and_leaves_the_rest_of_the_document() {
     let mut live = (*stored(&Cluster::small().children().config, "70")).clone();
     for text in live.data.as_mut().unwrap().values_mut() {
