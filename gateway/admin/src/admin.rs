@@ -41,8 +41,8 @@ pub trait Shown: Send + Sync + 'static {
     fn ready(&self) -> Result<(), String>;
     /// All metrics and their content type.
     fn metrics(&self) -> Answer<'_, (String, &'static str)>;
-    /// The status as JSON; `None` where there is none.
-    fn status(&self) -> Option<Answer<'_, String>> {
+    /// The status as JSON, or why it cannot be told now; `None` where there is none.
+    fn status(&self) -> Option<Answer<'_, Result<String, String>>> {
         None
     }
 }
@@ -219,7 +219,12 @@ async fn answer(
             response(StatusCode::OK, kind, text)
         }
         "/status" if pages.has_status() => match shown.status() {
-            Some(status) => response(StatusCode::OK, "application/json", status.await),
+            Some(status) => match status.await {
+                Ok(status) => response(StatusCode::OK, "application/json", status),
+                Err(reason) => {
+                    response(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{reason}\n"))
+                }
+            },
             None => response(StatusCode::NOT_FOUND, TEXT, Pages::Probes.named().into()),
         },
         _ => response(StatusCode::NOT_FOUND, TEXT, pages.named().into()),
@@ -252,8 +257,8 @@ mod tests {
                 "text/plain; version=0.0.4",
             )))
         }
-        fn status(&self) -> Option<Answer<'_, String>> {
-            Some(Box::pin(std::future::ready("{}".into())))
+        fn status(&self) -> Option<Answer<'_, Result<String, String>>> {
+            Some(Box::pin(std::future::ready(Ok("{}".into()))))
         }
     }
 
