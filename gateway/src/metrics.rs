@@ -97,6 +97,7 @@ pub struct Metrics {
     pub certificate_expiry_timestamp_seconds: GaugeVec,
     pub config_generation: IntGauge,
     pub config_reload_failures: IntCounter,
+    pub config_refused: IntGauge,
 }
 
 impl Metrics {
@@ -280,6 +281,13 @@ impl Metrics {
                 IntCounter::with_opts(opts(
                     "config_reload_failures_total",
                     "Documents refused while running.",
+                ))?,
+            )?,
+            config_refused: register(
+                &r,
+                IntGauge::with_opts(opts(
+                    "config_refused",
+                    "1 while the document in the folder is refused and another one is in use.",
                 ))?,
             )?,
             registry: r,

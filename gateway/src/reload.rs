@@ -156,6 +156,7 @@ impl Reload {
             self.metrics.config_reload_failures.inc();
             status.document.problems = vec![problem];
         }
+        self.metrics.config_refused.set(1);
     }
 
     fn published(&self, source: Source, problems: Vec<String>) {
@@ -190,6 +191,8 @@ impl Reload {
             }
             status.files.missing = missing;
         }
+        let is_refused = !problems.is_empty();
+        self.metrics.config_refused.set(is_refused.into());
         status.document.source = source;
         status.document.problems = problems;
     }

@@ -114,7 +114,9 @@ impl Board {
         }
     }
 
-    async fn assemble(&self) -> Status {
+    /// Nothing while the queue cannot be asked any more, since the gateway ends: figures that are not known must not
+    /// be told as none. Who drains it would take its mail for relayed, and delete it with its volume.
+    async fn assemble(&self) -> Option<Status> {
         let snapshot = Arc::clone(&self.snapshot.borrow());
         let reload = self
             .reload
@@ -140,14 +142,15 @@ impl Board {
             ..Status::default()
         };
         if let Some(running) = self.running.get() {
-            running.tell(&mut status).await;
+            running.tell(&mut status).await?;
         }
-        status
+        Some(status)
     }
 }
 
 impl Running {
-    async fn tell(&self, status: &mut Status) {
+    /// Nothing without the queue's figures.
+    async fn tell(&self, status: &mut Status) -> Option<()> {
         let views = self.inbound.views();
         status.certificates = views
             .values()
@@ -158,12 +161,11 @@ impl Running {
         status.listeners = self.inbound.listening();
         status.sessions = self.inbound.sessions();
         status.unknown_key_ids = self.inbound.unknown_key_ids();
-        // A queue whose task has ended has nothing to tell: the gateway is stopping.
-        if let Ok(account) = self.queue.account().await {
-            status.queue = account.figures.status();
-            status.failures = account.failures;
-            status.waiting = account.waiting;
-        }
+        // After the sessions: what they took is in the queue before they end.
+        let account = self.queue.account().await.ok()?;
+        status.queue = account.figures.status();
+        status.failures = account.failures;
+        status.waiting = account.waiting;
         status.upstreams = self
             .upstreams
             .borrow()
@@ -177,6 +179,7 @@ impl Running {
                 last_relayed_time: view.last_relayed.map(|time| time.to_string()),
             })
             .collect();
+        Some(())
     }
 
     /// A listener of these that the document names and that does not listen.
@@ -257,9 +260,11 @@ impl Shown for Board {
         })
     }
 
-    fn status(&self) -> Option<Answer<'_, String>> {
+    fn status(&self) -> Option<Answer<'_, Result<String, String>>> {
         Some(Box::pin(async {
-            serde_json::to_string(&self.assemble().await).unwrap_or_default()
+            let status = self.assemble().await;
+            let status = status.ok_or("stopping: the queue tells nothing any more")?;
+            serde_json::to_string(&status).map_err(|error| error.to_string())
         }))
     }
 }

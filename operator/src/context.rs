@@ -26,6 +26,7 @@ use crate::{
     },
     mail_sender::board::Board,
     metrics::Metrics,
+    names,
     recorder::Recorder,
     secret::writer::SecretWriter,
     settings::{Capabilities, Settings},
@@ -167,14 +168,18 @@ impl Context {
     /// Everything a reconcile of a relay goes by.
     pub fn facts(&self, relay: &Arc<MailRelay>, now: Timestamp) -> Facts {
         let namespace = relay.namespace().unwrap_or_default();
+        let name = relay.name_any();
+        let config = names::config(&name);
+        let config = self.stores.config_maps.find(&namespace, &config);
+        let issuers = &self.token_keys;
         dereference::facts(
             relay,
             Around {
                 stores: &self.stores,
                 settings: &self.settings,
                 capabilities: *self.capabilities.borrow(),
-                issuers: self.token_keys.issuers(),
-                gateways: self.gateways.of_relay(&namespace, &relay.name_any()),
+                issuers: issuers.issuers(&namespace, &name, config.as_deref(), now),
+                gateways: self.gateways.of_relay(&namespace, &name),
                 now,
             },
         )

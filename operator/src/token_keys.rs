@@ -3,17 +3,25 @@
 //! OIDC discovery gives the issuer and its JSON Web Keys (RFC 7517). They are asked for every five minutes, and
 //! at once when a gateway meets a token of a key it does not know. What was seen within a day stays: tokens live that
 //! long, and while API servers are restarted with a new key, one after the other, they do not all publish the same.
+//!
+//! A process that begins to lead knows nothing yet, but documents do: what a relay's live document has at the first look at
+//! it is believed until keys were fetched, and its keys count as seen then, for that relay. So no document loses its
+//! tokens while keys cannot be fetched, nor a key that was seen by the leader before.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use http::Request;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
-use posthouse_config::document::Issuer;
+use posthouse_config::{
+    document::{self, Issuer, Tokens},
+    yaml,
+};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::{
@@ -45,6 +53,8 @@ pub struct TokenKeys {
     /// Other names of the same issuer.
     additional: Vec<String>,
     union: Mutex<Union>,
+    /// What each relay's document had when it was first looked at, by namespace and name.
+    found: Mutex<HashMap<(String, String), Union>>,
     issuers: watch::Sender<Arc<Vec<Issuer>>>,
     wanted: Notify,
 }
@@ -68,14 +78,32 @@ impl TokenKeys {
             client,
             additional,
             union: Mutex::default(),
+            found: Mutex::default(),
             issuers: watch::Sender::default(),
             wanted: Notify::new(),
         })
     }
 
-    /// Whose tokens are believed, and their keys; empty until they were fetched.
-    pub fn issuers(&self) -> Vec<Issuer> {
-        self.issuers.borrow().to_vec()
+    /// Whose tokens a relay believes, and their keys: those that were fetched, and those of its document at the first
+    /// look. Somebody who changes the document later adds none.
+    pub fn issuers(
+        &self,
+        namespace: &str,
+        relay: &str,
+        config: Option<&ConfigMap>,
+        now: Timestamp,
+    ) -> Vec<Issuer> {
+        let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = all
+            .entry((namespace.to_owned(), relay.to_owned()))
+            .or_insert_with(|| found(config, now));
+        found.forget(now);
+        let fetched = self.union().clone();
+        // Names are taken over no longer: one that was taken out of the settings ends.
+        if fetched.issuers.is_empty() {
+            return found.issuers(&[]);
+        }
+        fetched.and_keys(found).issuers(&self.additional)
     }
 
     /// Told when they change: every relay's document has to be looked at then.
@@ -144,8 +172,30 @@ impl TokenKeys {
     }
 }
 
+/// What the tokens in a live document were told of, as far as it can be read.
+fn found(config: Option<&ConfigMap>, now: Timestamp) -> Union {
+    #[derive(Deserialize)]
+    struct Head {
+        tokens: Option<Tokens>,
+    }
+    let text = config.and_then(|config| config.data.as_ref()?.get(document::FILE_NAME));
+    let head = text.and_then(|text| yaml::from_str::<Head>(text).ok());
+    let mut union = Union::default();
+    for issuer in head
+        .and_then(|head| head.tokens)
+        .iter()
+        .flat_map(|it| &it.issuers)
+    {
+        // What gateways would refuse must not get into the next document.
+        if !issuer.issuer.is_empty() {
+            union.add(issuer.issuer.clone(), issuer.keys.clone(), now);
+        }
+    }
+    union
+}
+
 /// What was seen within [`KEPT`].
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Union {
     issuers: BTreeMap<String, Timestamp>,
     /// By key id (RFC 7517 §4.5).
@@ -161,9 +211,27 @@ impl Union {
                 self.keys.insert(id.to_owned(), (key, now));
             }
         }
+        self.forget(now);
+        self.bound();
+    }
+
+    /// What was seen too long ago.
+    fn forget(&mut self, now: Timestamp) {
         let is_young = |seen: Timestamp| now.duration_since(seen) < KEPT;
         self.issuers.retain(|_, seen| is_young(*seen));
         self.keys.retain(|_, (_, seen)| is_young(*seen));
+    }
+
+    /// This, and the keys of another one that are not in it.
+    fn and_keys(mut self, other: &Self) -> Self {
+        for (id, key) in &other.keys {
+            self.keys.entry(id.clone()).or_insert_with(|| key.clone());
+        }
+        self.bound();
+        self
+    }
+
+    fn bound(&mut self) {
         while self.keys.len() > KEYS {
             let oldest = self.keys.iter().min_by_key(|(_, (_, seen))| *seen);
             let Some(id) = oldest.map(|(id, _)| id.clone()) else {

@@ -3,7 +3,10 @@
 //! Plain, or over whatever an [`Accept`] makes of a connection; `/status` may have a port of its own. Knows nothing of
 //! what it shows. It ends, with every connection, when its future is dropped.
 
-use std::{convert::Infallible, future::Future, io, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque, convert::Infallible, future::Future, io, pin::Pin, sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -15,8 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
     time::timeout,
 };
 use tracing::{debug, warn};
@@ -28,6 +30,9 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a handshake may take: the far side is in the same cluster.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection may last, its one answer written and read: nobody waits longer for one.
+const LIFETIME: Duration = Duration::from_secs(30);
 
 /// An answer that has to be asked for elsewhere.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -41,8 +46,8 @@ pub trait Shown: Send + Sync + 'static {
     fn ready(&self) -> Result<(), String>;
     /// All metrics and their content type.
     fn metrics(&self) -> Answer<'_, (String, &'static str)>;
-    /// The status as JSON; `None` where there is none.
-    fn status(&self) -> Option<Answer<'_, String>> {
+    /// The status as JSON, or why it cannot be told now; `None` where there is none.
+    fn status(&self) -> Option<Answer<'_, Result<String, String>>> {
         None
     }
 }
@@ -54,25 +59,17 @@ pub enum Pages {
     All,
     /// Probes and metrics: the status has a port of its own.
     Probes,
-    /// The status alone. Each answer has a connection of its own, so that who asks shows every time who it is.
+    /// The status alone.
     Status,
 }
 
 impl Pages {
-    /// Connections at a time; more stay with the kernel. The status is for one process that asks now and then. Probes
-    /// and metrics may be asked for by many, and must not be locked out by a few that only hold connections.
+    /// Connections at a time; another one ends the oldest. The status is for one process that asks now and then. Probes
+    /// and metrics may be asked for by many.
     const fn connections(self) -> usize {
         match self {
             Self::All | Self::Probes => 512,
             Self::Status => 64,
-        }
-    }
-
-    /// How long a connection may last. Who scrapes keeps one; one with a single answer need not outlast who asked.
-    const fn lifetime(self) -> Duration {
-        match self {
-            Self::All | Self::Probes => Duration::from_hours(24),
-            Self::Status => Duration::from_secs(30),
         }
     }
 
@@ -134,21 +131,14 @@ pub async fn serve_pages<A: Accept>(
         pages,
         shown,
     });
-    let places = Arc::new(Semaphore::new(pages.connections()));
     let mut connections = JoinSet::new();
+    let mut open = VecDeque::new();
     loop {
-        let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
-        };
         tokio::select! {
-            (place, accepted) = accepted => match accepted {
+            accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    let port = Arc::clone(&port);
-                    connections.spawn(async move {
-                        port.connection(stream).await;
-                        drop(place);
-                    });
+                    make_room(&mut open, pages.connections());
+                    open.push_back(connections.spawn(Arc::clone(&port).connection(stream)));
                 }
                 Err(error) => {
                     warn!(%error, "admin: accept failed");
@@ -157,6 +147,20 @@ pub async fn serve_pages<A: Accept>(
             },
             Some(_) = connections.join_next() => {}
         }
+    }
+}
+
+/// Ends the oldest connections where there are too many. Whoever only holds them must not lock out a probe: a gateway
+/// whose probe is not answered is restarted.
+fn make_room(open: &mut VecDeque<AbortHandle>, most: usize) {
+    if open.len() < most {
+        return;
+    }
+    open.retain(|connection| !connection.is_finished());
+    while open.len() >= most
+        && let Some(oldest) = open.pop_front()
+    {
+        oldest.abort();
     }
 }
 
@@ -174,18 +178,18 @@ impl<A: Accept> Port<A> {
             Ok(Err(error)) => return debug!(%error, "admin: connection refused"),
             Err(_) => return debug!("admin: handshake timed out"),
         };
-        let lifetime = self.pages.lifetime();
-        if timeout(lifetime, self.converse(stream)).await.is_err() {
+        if timeout(LIFETIME, self.converse(stream)).await.is_err() {
             debug!("admin: connection lasted too long");
         }
     }
 
+    /// One answer: who asks for the status shows every time who it is, and nobody holds a connection for long.
     async fn converse(self: Arc<Self>, stream: A::Stream) {
         let mut server = http1::Builder::new();
         server
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
-            .keep_alive(self.pages != Pages::Status);
+            .keep_alive(false);
         let service = service_fn(move |request| {
             let port = Arc::clone(&self);
             async move { Ok::<_, Infallible>(answer(&request, port.pages, &*port.shown).await) }
@@ -219,7 +223,12 @@ async fn answer(
             response(StatusCode::OK, kind, text)
         }
         "/status" if pages.has_status() => match shown.status() {
-            Some(status) => response(StatusCode::OK, "application/json", status.await),
+            Some(status) => match status.await {
+                Ok(status) => response(StatusCode::OK, "application/json", status),
+                Err(reason) => {
+                    response(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{reason}\n"))
+                }
+            },
             None => response(StatusCode::NOT_FOUND, TEXT, Pages::Probes.named().into()),
         },
         _ => response(StatusCode::NOT_FOUND, TEXT, pages.named().into()),
@@ -252,8 +261,8 @@ mod tests {
                 "text/plain; version=0.0.4",
             )))
         }
-        fn status(&self) -> Option<Answer<'_, String>> {
-            Some(Box::pin(std::future::ready("{}".into())))
+        fn status(&self) -> Option<Answer<'_, Result<String, String>>> {
+            Some(Box::pin(std::future::ready(Ok("{}".into()))))
         }
     }
 
@@ -339,18 +348,45 @@ mod tests {
         );
     }
 
-    /// More than may be served at a time are served all the same, one after the other.
+    /// Some that ask and do not read, some that do not even ask: a probe is answered at once.
     #[tokio::test]
-    async fn a_place_is_given_back() {
+    async fn who_holds_connections_locks_nobody_out() {
+        for (pages, page) in [
+            (Pages::Probes, "GET /livez"),
+            (Pages::All, "GET /livez"),
+            (Pages::Status, "GET /status"),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let _server = tokio::spawn(serve_pages(listener, Plain, pages, Arc::new(Fixed)));
+            let mut held = Vec::new();
+            for _ in 0..pages.connections() {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                if held.len() % 2 == 0 {
+                    stream
+                        .write_all(b"GET /metrics HTTP/1.1\r\n")
+                        .await
+                        .unwrap();
+                }
+                held.push(stream);
+            }
+            let answer = timeout(HEADER_TIMEOUT / 2, ask(address, page)).await;
+            assert!(answer.unwrap().starts_with("HTTP/1.1 200"), "{pages:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_has_one_answer() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let _server = tokio::spawn(serve_pages(listener, Plain, Pages::Status, Arc::new(Fixed)));
-        let mut idle = Vec::new();
-        for _ in 0..Pages::Status.connections() {
-            idle.push(TcpStream::connect(address).await.unwrap());
-        }
-        let waiting = tokio::spawn(async move { ask(address, "GET /status").await });
-        drop(idle);
-        assert!(waiting.await.unwrap().starts_with("HTTP/1.1 200"));
+        let _server = tokio::spawn(serve(listener, Arc::new(Fixed)));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let twice = "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2);
+        stream.write_all(twice.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // The second question may be met by a reset.
+        let _ = stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8(answer).unwrap();
+        assert_eq!(answer.matches("HTTP/1.1 200").count(), 1, "{answer}");
     }
 }

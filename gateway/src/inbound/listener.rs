@@ -170,6 +170,7 @@ impl<S: Store> Listening<S> {
             return false;
         };
         let Some(certificate) = &settings.certificate else {
+            self.forget_certificate();
             return true;
         };
         let snapshot = self.inbound.snapshot();
@@ -197,6 +198,19 @@ impl<S: Store> Listening<S> {
             view.invalid = invalid;
         });
         self.tls.acceptor().is_some()
+    }
+
+    /// The listener does without one now: what was told of it must not grow old, and end, before everybody's eyes.
+    fn forget_certificate(&mut self) {
+        self.tls = ListenerTls::default();
+        let metrics = &self.inbound.parts.metrics;
+        let expiry = &metrics.certificate_expiry_timestamp_seconds;
+        // It may never have had one.
+        let _ = expiry.remove_label_values(&[&*self.name]);
+        self.inbound.view(&self.name, |view| {
+            view.certificate = None;
+            view.invalid = None;
+        });
     }
 
     /// Takes connections until the shutdown.

@@ -89,8 +89,10 @@ fn a_refused_document_changes_nothing_and_is_told_once() {
     let problems = reload.status.lock().unwrap().document.problems.clone();
     assert_eq!(problems, ["replicas: must be between 0 and 32, is 99"]);
     assert_eq!(reload.metrics.config_reload_failures.get(), 1);
+    assert_eq!(reload.metrics.config_refused.get(), 1);
     write_generation(folder.path(), 1, Some("one"));
     reload.read_again();
+    assert_eq!(reload.metrics.config_refused.get(), 0);
     assert!(reload.status.lock().unwrap().document.problems.is_empty());
 }
 
@@ -122,7 +124,10 @@ fn the_stored_document_is_used_when_the_mounted_one_is_refused_at_start() {
     write_generation(folder.path(), 7, Some("one"));
     start(folder.path(), spool.path()).unwrap().keep();
     fs::write(folder.path().join("gateway.yaml"), "format: 2\n").unwrap();
-    let reload = start(folder.path(), spool.path()).unwrap();
+    let mut reload = start(folder.path(), spool.path()).unwrap();
+    assert_eq!(reload.metrics.config_refused.get(), 1);
+    reload.read_again();
+    assert_eq!(reload.metrics.config_refused.get(), 1);
     assert_eq!(in_use(&reload).document.number, 7);
     let status = reload.status.lock().unwrap().clone();
     assert_eq!(status.document.source, Source::Stored);

@@ -39,7 +39,7 @@ pub struct Facts {
     pub namespaces: BTreeMap<String, Namespace>,
     /// The uid of each ServiceAccount that those senders name, by namespace and name.
     pub service_accounts: BTreeMap<(String, String), String>,
-    /// Issuers of ServiceAccount tokens and their keys; empty until they were fetched.
+    /// Issuers of ServiceAccount tokens and their keys; empty while none are known.
     pub issuers: Vec<Issuer>,
     /// The children that decide something.
     pub children: LiveChildren,

@@ -79,12 +79,50 @@ async fn changes_are_told_once_and_a_failure_changes_nothing() {
     changes.mark_unchanged();
     keys.refresh(at(1)).await.unwrap();
     assert!(!changes.has_changed().unwrap());
-    assert_eq!(ids(&keys.issuers()[0]), ["1"]);
+    assert_eq!(ids(&of_a_new_relay(&keys)[0]), ["1"]);
 
     let (client, _) = api_server(|_| failure(403, "Forbidden", json!({})));
     let forbidden = TokenKeys::new(client, vec!["https://b".into()]);
     assert!(forbidden.refresh(at(0)).await.is_err());
-    assert!(forbidden.issuers().is_empty());
+    assert!(of_a_new_relay(&forbidden).is_empty());
+}
+
+fn of_a_new_relay(keys: &TokenKeys) -> Vec<Issuer> {
+    keys.issuers("mail", "new", None, at(1))
+}
+
+/// A document of which only the tokens are known here.
+fn config(issuer: &str, ids: &[&str]) -> ConfigMap {
+    let keys: Vec<_> = ids.iter().map(|id| key(id)).collect();
+    let issuers =
+        json!([{ "issuer": issuer, "keys": keys }, { "issuer": "", "keys": [key("bad")] }]);
+    let text = json!({ "later": true, "tokens": { "audience": "a", "issuers": issuers } });
+    ConfigMap {
+        data: Some(BTreeMap::from([(
+            document::FILE_NAME.to_owned(),
+            text.to_string(),
+        )])),
+        ..ConfigMap::default()
+    }
+}
+
+#[tokio::test]
+async fn what_documents_have_stays_until_keys_were_fetched_and_their_keys_for_a_day() {
+    let (keys, _) = published();
+    let first = config("https://former", &["0", "1"]);
+    let issuers = |config: &ConfigMap, hours| keys.issuers("mail", "a", Some(config), at(hours));
+    assert_eq!(issuers(&first, 0)[0].issuer, "https://former");
+    let changed = config("https://evil", &["evil"]);
+    let known = issuers(&changed, 1);
+    assert_eq!((known.len(), &*known[0].issuer), (1, "https://former"));
+    assert_eq!(ids(&known[0]), ["0", "1"]);
+
+    keys.refresh(at(2)).await.unwrap();
+    let known = issuers(&first, 2);
+    assert_eq!((known.len(), &*known[0].issuer), (1, "https://a"));
+    assert_eq!(ids(&known[0]), ["0", "1"]);
+    assert_eq!(ids(&of_a_new_relay(&keys)[0]), ["1"], "it had none");
+    assert_eq!(ids(&issuers(&first, 24)[0]), ["1"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -107,7 +107,7 @@ pub struct Anonymous {
     pub sender_domains: Vec<AddressPattern>,
 }
 
-/// An address range in CIDR notation.
+/// An address range in CIDR notation. One of IPv4-mapped IPv6 addresses (RFC 4291 §2.5.5.2) is the IPv4 range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Network {
@@ -151,13 +151,18 @@ impl std::str::FromStr for Network {
         let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
-        let (minimum, maximum) = if address.is_ipv4() {
-            (8, 32)
+        let own = address.to_canonical();
+        let ahead = if own == address { 0 } else { 96 };
+        let (minimum, maximum) = if own.is_ipv4() {
+            (8 + ahead, 32 + ahead)
         } else {
             (32, 128)
         };
         if (minimum..=maximum).contains(&prefix) {
-            Ok(Self { address, prefix })
+            Ok(Self {
+                address: own,
+                prefix: prefix - ahead,
+            })
         } else {
             Err(format!(
                 "must have a prefix between /{minimum} and /{maximum}, is {text:?}"
@@ -225,6 +230,10 @@ mod tests {
             ("10.0.0.0/8", "10.255.0.1", true),
             ("10.0.0.0/8", "11.0.0.1", false),
             ("10.0.0.0/8", "::ffff:10.1.2.3", true),
+            ("::ffff:10.0.0.0/104", "10.1.2.3", true),
+            ("::ffff:10.0.0.0/104", "::ffff:10.1.2.3", true),
+            ("::ffff:10.0.0.0/104", "11.1.2.3", false),
+            ("::ffff:192.0.2.7/128", "192.0.2.7", true),
             ("192.0.2.7/32", "192.0.2.7", true),
             ("192.0.2.7/32", "192.0.2.6", false),
             ("2001:db8::/32", "2001:db8:1::1", true),
@@ -245,6 +254,10 @@ mod tests {
             "::/0",
             "10.0.0.0",
             "10.0.0.0/33",
+            "::ffff:10.0.0.0/103",
+            "::ffff:10.0.0.0/95",
+            "::ffff:10.0.0.0/64",
+            "::ffff:10.0.0.0/129",
             "x/8",
         ] {
             assert!(wrong.parse::<Network>().is_err(), "{wrong}");

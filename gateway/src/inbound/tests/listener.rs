@@ -164,6 +164,36 @@ async fn a_renewed_certificate_is_used_without_a_restart() {
 }
 
 #[tokio::test]
+async fn a_listener_that_does_without_a_certificate_tells_of_none() {
+    let served = Served::new(certified()).open().await;
+    let view = || served.house.inbound.views()["submission"].clone();
+    let expiry = || {
+        let (text, _) = served.house.inbound.parts.metrics.encode();
+        text.contains("posthouse_certificate_expiry_timestamp_seconds{")
+    };
+    assert!(view().certificate.is_some() && expiry());
+    let disabled =
+        "{ name: submission, protocol: Submission, address: '127.0.0.1:0', tls: Disabled }";
+    let before = served.house.snapshot.borrow().clone();
+    let disabled = Snapshot::new(
+        Arc::new(document(disabled, "")),
+        Arc::clone(&before.senders),
+        BTreeMap::new(),
+    );
+    served.house.snapshot.send_replace(Arc::new(disabled));
+    while view().certificate.is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!expiry());
+    served.house.snapshot.send_replace(before);
+    while view().certificate.is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert!(expiry());
+    served.stop().await;
+}
+
+#[tokio::test]
 async fn a_draining_gateway_says_so_to_new_connections() {
     let mut draining = document(PLAIN, "");
     draining.replicas = 0;

@@ -2,7 +2,8 @@
 //!
 //! A report counts only for the pod that gave it: what a namesake said before tells nothing about this one. A gateway
 //! that drains takes no mail, so once it was told and empty it stays empty until the document lets it serve again;
-//! that is why one such report is enough, however old it is.
+//! that is why one such report is enough, however old it is. But not while the pod is being stopped: the queue ends before
+//! the process does, and gateways of older releases tell no figures by then as none. Its successor says it again.
 
 use jiff::SignedDuration;
 use k8s_openapi::api::{
@@ -59,22 +60,29 @@ impl<'a> Gateway<'a> {
         }
     }
 
-    /// Whether it has said that it goes by a document that makes it drain.
+    /// Whether it has said that it goes by the live document, which makes it drain. A higher number is of a document
+    /// that is not known here: it may let the gateway serve.
     pub(super) fn is_told(&self, number: u64) -> bool {
         self.report.is_some_and(|Report { status, .. }| {
-            status.document.number >= number && status.draining
+            status.document.number == number && status.draining
         })
     }
 
     /// Whether it was told and has said, in the same report, that nothing is left. Before recovery is over a spool
-    /// knows of no mail, and a failed one may know of too little: neither is empty.
+    /// knows of no mail, and a failed one may know of too little: neither is empty. Nor is one that is being stopped.
     pub(super) fn is_drained(&self, number: u64) -> bool {
         self.is_told(number)
+            && !self.is_stopping()
             && self.report.is_some_and(|Report { status, .. }| {
                 status.sessions == 0
                     && status.queue.messages == 0
                     && matches!(status.spool.state, SpoolState::Ready | SpoolState::Full)
             })
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.pod
+            .is_some_and(|pod| pod.metadata.deletion_timestamp.is_some())
     }
 
     /// Whether nothing can ever have been spooled, so that nobody needs to be told.
@@ -119,7 +127,8 @@ impl<'a> Gateway<'a> {
     pub(super) fn left(&self, facts: &Facts) -> String {
         let name = &self.name;
         let claim = self.claim_name(facts);
-        let last = self.report.filter(|report| report.status.draining);
+        let told = self.report.filter(|_| !self.is_stopping());
+        let last = told.filter(|report| report.status.draining);
         match last.map(|report| report.status.queue.messages) {
             Some(1) => format!("1 message of {name} stays on claim {claim}"),
             Some(messages) => format!("{messages} messages of {name} stay on claim {claim}"),

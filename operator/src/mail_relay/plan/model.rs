@@ -48,6 +48,8 @@ enum Event {
     Relay(u32),
     Poll(u32),
     Silence(u32),
+    /// Somebody deletes the pod, or a rollout does: it is asked until it is gone, and says that it has nothing.
+    Stop(u32),
     /// Somebody deletes the pod, or its node is lost.
     Kill(u32),
     /// The process ends and is started again in the same pod.
@@ -60,6 +62,7 @@ enum Event {
 struct Pod {
     uid: String,
     made: i64,
+    is_stopping: bool,
     process: Option<Process>,
 }
 
@@ -144,7 +147,11 @@ impl Cluster {
             } else {
                 "Pending"
             };
-            let patch = json!({ "metadata": { "uid": pod.uid, "creationTimestamp": at(pod.made) }, "status": { "phase": phase } });
+            let stopped = pod.is_stopping.then(|| at(self.time + 60));
+            let patch = json!({
+                "metadata": { "uid": pod.uid, "creationTimestamp": at(pod.made), "deletionTimestamp": stopped },
+                "status": { "phase": phase },
+            });
             world.pod(*ordinal).patch_pod(*ordinal, &patch);
         }
         for (ordinal, report) in &self.reports {
@@ -237,6 +244,7 @@ impl Cluster {
         let Some(replicas) = self.replicas else {
             return;
         };
+        self.pods.retain(|_, pod| !pod.is_stopping);
         for ordinal in 0..replicas {
             if self.pods.contains_key(&ordinal) {
                 continue;
@@ -253,6 +261,7 @@ impl Cluster {
                 Pod {
                     uid,
                     made,
+                    is_stopping: false,
                     process: None,
                 },
             );
@@ -295,7 +304,11 @@ impl Cluster {
         };
         let messages = self.claims[&ordinal].messages;
         let (state, messages) = if process.is_recovered {
-            (SpoolState::Ready, messages)
+            // As of releases whose queue has ended.
+            (
+                SpoolState::Ready,
+                if pod.is_stopping { 0 } else { messages },
+            )
         } else {
             (SpoolState::Starting, 0)
         };
@@ -390,6 +403,11 @@ impl Cluster {
                     report.is_silent = true;
                 }
             }
+            Event::Stop(ordinal) => {
+                if let Some(pod) = self.pods.get_mut(&ordinal) {
+                    pod.is_stopping = true;
+                }
+            }
             Event::Kill(ordinal) => {
                 self.pods.remove(&ordinal);
             }
@@ -458,6 +476,7 @@ fn event(most: u32) -> impl Strategy<Value = Event> {
         4 => ordinal().prop_map(Event::Relay),
         8 => ordinal().prop_map(Event::Poll),
         1 => ordinal().prop_map(Event::Silence),
+        1 => ordinal().prop_map(Event::Stop),
         1 => ordinal().prop_map(Event::Kill),
         1 => ordinal().prop_map(Event::Crash),
     ]
@@ -488,6 +507,7 @@ fn events(most: u32) -> impl Strategy<Value = Vec<Event>> {
         Event::Controller,
         Event::Start(last, true),
     ];
+    let stop = [Event::Stop(last), Event::Poll(last), Event::Reconcile];
     let hear = (0..most).flat_map(|ordinal| [Event::Refresh(ordinal), Event::Poll(ordinal)]);
     let hear: Vec<_> = hear.chain([Event::Reconcile]).collect();
     prop_oneof![
@@ -496,6 +516,7 @@ fn events(most: u32) -> impl Strategy<Value = Vec<Event>> {
         1 => Just(hear),
         1 => Just([&cancel[..], &serve[..]].concat()),
         1 => Just(again.to_vec()),
+        1 => Just(stop.to_vec()),
         1 => Just([&replace[..], &serve[..]].concat()),
     ]
 }

@@ -211,3 +211,13 @@ fn a_relay_that_is_not_served_goes_and_its_gateways_stay() {
     assert!(now.is_over);
     assert!(now.notices[0].note.contains("ConfigMap outbound-anchor"));
 }
+
+#[test]
+fn no_claim_goes_on_the_word_of_a_pod_that_is_being_stopped() {
+    let mut world = told([0, 0]);
+    deleting(&mut world).patch_pod(1, &json!({ "metadata": { "deletionTimestamp": at(60) } }));
+    let now = ending(&world.facts);
+    assert_eq!(now.replicas, 2);
+    assert!(now.delete_claims.is_empty(), "{now:?}");
+    assert_eq!(drain(&world), "2 Draining outbound-1");
+}
