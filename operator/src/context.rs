@@ -25,7 +25,7 @@ use crate::{
     mail_sender::board::Board,
     metrics::Metrics,
     recorder::Recorder,
-    secret::writer::SecretWriter,
+    secret::{SecretType, writer::SecretWriter},
     settings::{Capabilities, Settings},
     stores::Stores,
     token_keys::TokenKeys,
@@ -168,17 +168,15 @@ impl Context {
     }
 
     /// The uids of the MailRelays and MailSenders of a namespace, by the type of the Secrets they own.
-    pub fn owners_of_secrets(&self, namespace: &str) -> Vec<(crate::secret::SecretType, String)> {
-        use crate::secret::SecretType;
-        let here = |object: &dyn Fn() -> Option<String>| object().as_deref() == Some(namespace);
+    pub fn owners_of_secrets(&self, namespace: &str) -> Vec<(SecretType, String)> {
         let relays = self
             .stores
             .relays
-            .state_filter(|relay| here(&|| relay.namespace()));
+            .state_filter(|relay| relay.meta().namespace.as_deref() == Some(namespace));
         let senders = self
             .stores
             .senders
-            .state_filter(|sender| here(&|| sender.namespace()));
+            .state_filter(|sender| sender.meta().namespace.as_deref() == Some(namespace));
         let relays = relays
             .iter()
             .filter_map(|relay| Some((SecretType::Relay, relay.uid()?)));

@@ -109,7 +109,7 @@ async fn at(
 }
 
 async fn keep(context: &Context, draft: &SecretDraft) -> Result<(), WriteFailure> {
-    let living = context.owners_of_secrets(&draft.namespace);
+    let living = || context.owners_of_secrets(&draft.namespace);
     match context.secrets.keep(draft, &living).await {
         Ok(()) => Ok(()),
         Err(SecretError::Conflict { .. }) => Err(WriteFailure::Conflict),

@@ -31,7 +31,7 @@ pub(super) async fn write(
     issued: Option<Timestamp>,
 ) -> Result<Option<Timestamp>, ReconcileError> {
     let namespace = &request.valid.namespace;
-    let living = context.owners_of_secrets(namespace);
+    let living = || context.owners_of_secrets(namespace);
     let keys = build::keys_secret(request, &installation.master);
     if reports(facts).any(|status| misses(status, |path| keys.data.contains_key(path))) {
         context.secrets.forget(namespace, &keys.name);
