@@ -28,7 +28,7 @@ use crate::{
 pub use listeners::{CertificateSource, ValidListener};
 pub(crate) use reports::report_to;
 pub use upstreams::{Password, ValidTransport, ValidUpstream};
-pub(crate) use workload::reserved_keys;
+pub(crate) use workload::{annotations, labels};
 
 /// For whom a MailRelay is validated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
