@@ -48,6 +48,14 @@ const REFUSED: &[(&str, &str)] = &[
         "spec.hostname: must be a fully qualified name",
     ),
     (
+        "{ listeners: [{ name: a, protocol: Submission, port: 587, tls: { secretRef: { name: outbound-tls } } }] }",
+        "spec.listeners[0].tls.secretRef: must not be \"outbound-tls\": the operator keeps",
+    ),
+    (
+        "{ listeners: [{ name: a, protocol: Submission, port: 587, tls: { secretRef: { name: outbound-keys } } }] }",
+        "spec.listeners[0].tls.secretRef: must not be \"outbound-keys\": the operator keeps",
+    ),
+    (
         "{ podTemplate: { metadata: { labels: { team: a b } } } }",
         "spec.podTemplate.metadata.labels: the value of \"team\" must be",
     ),
