@@ -76,12 +76,23 @@ pub struct RelayMemory {
     pub status_written: Option<Timestamp>,
     /// When its senders file was written.
     pub senders_written: Option<Timestamp>,
-    /// When a certificate was issued for its listeners.
-    pub issued: Option<Timestamp>,
+    /// The certificate of its `selfSigned` listeners.
+    pub issued: Option<Issued>,
     /// How far its rollout is, for the other relays.
     pub stage: Option<Stage>,
     /// Reconciles that failed in a row.
     pub failures: u32,
+}
+
+/// What is remembered of the certificate that `selfSigned` listeners show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Issued {
+    /// When this process issued one.
+    pub made: Option<Timestamp>,
+    /// When this process last made sure that there is one.
+    pub asked: Option<Timestamp>,
+    /// No listener wants one, and there is none of ours any more.
+    pub is_removed: bool,
 }
 
 /// What is remembered of a sender.
