@@ -75,9 +75,12 @@ impl Triggers {
     }
 }
 
+/// What one watch of children sees: a namespace, or all of them.
+pub type Scope = Option<String>;
+
 /// The cache of a kind that is watched namespace by namespace, or once for all of them.
 #[derive(Clone)]
-pub struct Scoped<K>(BTreeMap<Option<String>, Store<K>>)
+pub struct Scoped<K>(BTreeMap<Scope, Store<K>>)
 where
     K: Resource + Clone + 'static,
     K::DynamicType: Eq + Hash + Clone;
@@ -115,20 +118,20 @@ where
         })
     }
 
-    /// Waits until everything there is has been read.
+    /// What is watched.
+    pub fn scopes(&self) -> impl Iterator<Item = Scope> {
+        self.0.keys().cloned()
+    }
+
+    /// Waits until everything there is in a scope has been read.
     ///
     /// # Errors
     /// A watch has ended.
-    pub async fn ready(&self) -> Result<(), WriterDropped> {
-        for store in self.0.values() {
-            store.wait_until_ready().await?;
+    pub async fn ready(&self, scope: &Scope) -> Result<(), WriterDropped> {
+        match self.0.get(scope) {
+            Some(store) => store.wait_until_ready().await,
+            None => Ok(()),
         }
-        Ok(())
-    }
-
-    /// Every object.
-    pub fn all(&self) -> Vec<Arc<K>> {
-        self.0.values().flat_map(Store::state).collect()
     }
 }
 
@@ -368,5 +371,42 @@ where
         if let Some(annotations) = &mut object.meta_mut().annotations {
             annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    /// In one namespace the operator has no rights: its caches never fill, and those of the other do.
+    #[tokio::test]
+    async fn a_namespace_without_rights_keeps_nobody_waiting() {
+        let (client, _) = crate::testing::api_server(|asked| {
+            if asked.line.contains("watch=true") {
+                None
+            } else if asked.line.contains("/namespaces/b/") {
+                crate::testing::failure(403, "Forbidden", json!({}))
+            } else {
+                let list = json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": []});
+                Some((200, list))
+            }
+        });
+        let namespaces = ["a".to_owned(), "b".to_owned()].into_iter().collect();
+        let mut tasks = JoinSet::new();
+        let (triggers, _triggered) = Triggers::channel();
+        let mut watches = Watches::new(client, &namespaces, triggers, &mut tasks);
+        let stores = crate::stores::Stores::start(&mut watches);
+        stores.ready().await.unwrap();
+        let scopes: Vec<_> = stores.scopes().collect();
+        assert_eq!(scopes, [Some("a".to_owned()), Some("b".to_owned())]);
+        assert!(!stores.is_filled("a"));
+        stores.fill(&scopes[0]).await.unwrap();
+        assert!(stores.is_filled("a") && !stores.is_filled("b"));
+        let all = tokio::time::timeout(Duration::ZERO, stores.all_filled()).await;
+        assert!(all.is_err());
     }
 }
