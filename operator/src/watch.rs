@@ -4,27 +4,24 @@
 //! to be looked at again. Children, pods and claims are watched where relays are served, everything users write in the
 //! whole cluster. What nobody reads is dropped before it is kept: the caches are most of the operator's memory.
 
+mod follow;
+
 use std::{collections::BTreeMap, fmt::Debug, hash::Hash, sync::Arc};
 
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::PartialObjectMeta,
     runtime::{
-        WatchStreamExt,
-        reflector::{
-            self, ObjectRef, Store,
-            store::{Writer, WriterDropped},
-        },
-        watcher::{self, Event, watcher},
+        reflector::{self, ObjectRef, Store, store::WriterDropped},
+        watcher,
     },
 };
 use posthouse_api::{MailRelay, MailSender};
 use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet};
-use tracing::warn;
 
+use self::follow::{Seen, differs, follow, sender_differs};
 use crate::{labels, settings::RelayNamespaces};
 
 /// Asks for relays and senders to be looked at again.
@@ -179,13 +176,13 @@ impl<'a> Watches<'a> {
                 }
             }
         };
-        self.cluster(watcher::Config::default(), concerns)
+        self.cluster(differs, concerns)
     }
 
     /// The MailSenders of the whole cluster. A sender concerns its relay, which tells the sender in turn.
     pub fn senders(&mut self) -> Store<MailSender> {
         let triggers = self.triggers.clone();
-        self.cluster(watcher::Config::default(), move |sender: &MailSender, _| {
+        self.cluster(sender_differs, move |sender: &MailSender, _| {
             let relay = &sender.spec.relay_ref;
             triggers.relay(&relay.namespace, &relay.name);
             triggers.sender(&sender.namespace().unwrap_or_default(), &sender.name_any());
@@ -200,7 +197,7 @@ impl<'a> Watches<'a> {
     ) -> Store<PartialObjectMeta<Namespace>> {
         let triggers = self.triggers.clone();
         self.cluster(
-            watcher::Config::default(),
+            differs,
             move |namespace: &PartialObjectMeta<Namespace>, _| {
                 let name = namespace.name_any();
                 for relay in relays.state_filter(|relay| relay.namespace().as_ref() == Some(&name))
@@ -224,7 +221,7 @@ impl<'a> Watches<'a> {
     ) -> Store<PartialObjectMeta<ServiceAccount>> {
         let triggers = self.triggers.clone();
         self.cluster(
-            watcher::Config::default(),
+            differs,
             move |account: &PartialObjectMeta<ServiceAccount>, _| {
                 let (namespace, name) = (account.namespace(), account.name_any());
                 let names_it = |sender: &MailSender| {
@@ -268,25 +265,31 @@ impl<'a> Watches<'a> {
         K::DynamicType: Default + Debug + Eq + Hash + Clone + Unpin + Send + Sync,
     {
         let triggers = self.triggers.clone();
-        self.watch(api, config, move |object: &K, _| triggers.owner_of(object))
+        // How a pod is, what a claim has, what a ConfigMap holds: everything matters.
+        let always = |_: &K, _: &K| true;
+        self.watch(api, config, always, move |object: &K, _| {
+            triggers.owner_of(object);
+        })
     }
 
     fn cluster<K>(
         &mut self,
-        config: watcher::Config,
+        differs: fn(&K, &K) -> bool,
         concerns: impl Fn(&K, Seen) + Send + 'static,
     ) -> Store<K>
     where
         K: Watched,
         K::DynamicType: Default + Debug + Eq + Hash + Clone + Unpin + Send + Sync,
     {
-        self.watch(Api::all(self.client.clone()), config, concerns)
+        let config = watcher::Config::default();
+        self.watch(Api::all(self.client.clone()), config, differs, concerns)
     }
 
     fn watch<K>(
         &mut self,
         api: Api<K>,
         config: watcher::Config,
+        differs: fn(&K, &K) -> bool,
         concerns: impl Fn(&K, Seen) + Send + 'static,
     ) -> Store<K>
     where
@@ -294,85 +297,16 @@ impl<'a> Watches<'a> {
         K::DynamicType: Default + Debug + Eq + Hash + Clone + Unpin + Send + Sync,
     {
         let (store, writer) = reflector::store();
-        self.tasks.spawn(follow(api, config, writer, concerns));
+        self.tasks
+            .spawn(follow(api, config, writer, differs, concerns));
         store
     }
-}
-
-/// Whether an object of an event is still there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Seen {
-    /// It is.
-    Present,
-    /// It is not.
-    Gone,
 }
 
 /// What can be watched.
 pub trait Watched: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
 
 impl<K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Watched for K {}
-
-/// Follows a watch for ever. A watch that was interrupted begins with everything there is, and what vanished meanwhile
-/// is found by comparing.
-async fn follow<K>(
-    api: Api<K>,
-    config: watcher::Config,
-    mut writer: Writer<K>,
-    concerns: impl Fn(&K, Seen),
-) where
-    K: Watched,
-    K::DynamicType: Default + Debug + Eq + Hash + Clone + Unpin + Send + Sync,
-{
-    let store = writer.as_reader();
-    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
-    while let Some(event) = events.next().await {
-        let mut event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                warn!(kind = %K::kind(&K::DynamicType::default()), %error, "watch interrupted");
-                continue;
-            }
-        };
-        slim(&mut event);
-        // What vanished while nobody watched is known only as long as it is in the cache.
-        let before = matches!(event, Event::InitDone).then(|| store.state());
-        writer.apply_watcher_event(&event);
-        match &event {
-            Event::Apply(object) => concerns(object, Seen::Present),
-            Event::Delete(object) => concerns(object, Seen::Gone),
-            Event::InitDone => {
-                for object in before.iter().flatten() {
-                    if store.get(&ObjectRef::from_obj(object.as_ref())).is_none() {
-                        concerns(object, Seen::Gone);
-                    }
-                }
-                for object in store.state() {
-                    concerns(&object, Seen::Present);
-                }
-            }
-            // Told about when all of them are in the cache.
-            Event::Init | Event::InitApply(_) => {}
-        }
-    }
-}
-
-/// Drops what is large and read by nobody. Who wrote what and when is read of two kinds: it dates a pod that cannot be
-/// made, and a claim that does not grow.
-fn slim<K: Resource>(event: &mut Event<K>)
-where
-    K::DynamicType: Default,
-{
-    const DATED: [&str; 2] = ["StatefulSet", "PersistentVolumeClaim"];
-    if let Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) = event {
-        if !DATED.contains(&K::kind(&K::DynamicType::default()).as_ref()) {
-            object.meta_mut().managed_fields = None;
-        }
-        if let Some(annotations) = &mut object.meta_mut().annotations {
-            annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {
