@@ -135,6 +135,11 @@ impl<T: Clone + Default> Memories<T> {
         self.lock().remove(key);
     }
 
+    /// Forgets every object that is not to be kept.
+    pub fn keep_only(&self, is_kept: impl Fn(&Key) -> bool) {
+        self.lock().retain(|key, _| is_kept(key));
+    }
+
     /// Of every object.
     pub fn map<U>(&self, of: impl Fn(&T) -> Option<U>) -> BTreeMap<Key, U> {
         let all = self.lock();

@@ -185,6 +185,7 @@ async fn lead(
     tasks.spawn(async move { gateways.poll(link, leading).await });
     tasks.spawn(pass_on(heard, context.triggers.clone()));
     tasks.spawn(look_again(Arc::clone(&context)));
+    tasks.spawn(upkeep::tidy(Arc::clone(&context)));
     let ready = context.stores.ready().await;
     ready.map_err(|_| RunError::Part(None))?;
     for scope in context.stores.scopes() {

@@ -128,6 +128,11 @@ impl SecretWriter {
         self.kept.forget(&(namespace.to_owned(), name.to_owned()));
     }
 
+    /// Forgets when Secrets were written that nobody asked for since they were due.
+    pub fn tidy(&self) {
+        self.kept.tidy();
+    }
+
     /// Makes a Secret be like the draft, whatever it was, if it is ours or not there. A Secret whose owner is none of
     /// `living` was left behind, and is replaced.
     ///
