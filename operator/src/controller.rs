@@ -55,6 +55,10 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// How long the start waits for namespaces in which nothing can be listed; relays of the others go on then.
 const FILLING: Duration = Duration::from_mins(1);
 
+/// How long a connection may be silent. A watch says something every minute or so (bookmarks), and ends after less than
+/// five; an API server that is gone without a word would be waited for without end.
+const SILENCE: Duration = Duration::from_mins(6);
+
 /// Why the controller ends.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -123,6 +127,9 @@ async fn client() -> Result<Client, RunError> {
     let config = kube::Config::infer().await;
     let mut config = config.map_err(|error| RunError::Config(kube::Error::InferConfig(error)))?;
     config.default_retry = false;
+    config.read_timeout = Some(SILENCE);
+    // From the request on, not from when the connection was last used.
+    config.reset_reader_on_write = true;
     Client::try_from(config).map_err(RunError::Config)
 }
 
