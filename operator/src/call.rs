@@ -179,7 +179,11 @@ fn kind(status: &Status) -> &str {
     status.details.as_ref().map_or("", |details| &details.kind)
 }
 
-fn has_cause(status: &Status, is: impl Fn(&kube::core::response::StatusCause) -> bool) -> bool {
+/// Whether an answer gives such a cause.
+pub(crate) fn has_cause(
+    status: &Status,
+    is: impl Fn(&kube::core::response::StatusCause) -> bool,
+) -> bool {
     let details = status.details.as_ref();
     details.is_some_and(|details| details.causes.iter().any(is))
 }

@@ -3,7 +3,7 @@
 //! Nothing of it is needed to be right: a new leader begins with an empty memory and asks a few questions more.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -28,7 +28,7 @@ use crate::{
     metrics::Metrics,
     names,
     recorder::Recorder,
-    secret::writer::SecretWriter,
+    secret::{SecretType, writer::SecretWriter},
     settings::{Capabilities, Settings},
     stores::Stores,
     token_keys::TokenKeys,
@@ -79,12 +79,10 @@ pub struct RelayMemory {
     pub status_written: Option<Timestamp>,
     /// When its senders file was written.
     pub senders_written: Option<Timestamp>,
-    /// When a certificate was issued for its listeners.
-    pub issued: Option<Timestamp>,
+    /// The certificate of its `selfSigned` listeners.
+    pub issued: Option<Issued>,
     /// The files that gateways go by, as they were written last.
     pub written: Written,
-    /// Pods that had not begun when the Secrets they need were put again.
-    pub supplied: BTreeSet<String>,
     /// How far its rollout is, for the other relays.
     pub stage: Option<Stage>,
     /// What its gateways had read when its senders were last told.
@@ -95,6 +93,17 @@ pub struct RelayMemory {
 
 /// How far a gateway is: whether it is ready, and the numbers of its document and its senders file.
 pub type Progress = (bool, Option<(u64, u64)>);
+
+/// What is remembered of the certificate that `selfSigned` listeners show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Issued {
+    /// When this process issued one.
+    pub made: Option<Timestamp>,
+    /// When this process last made sure that there is one.
+    pub asked: Option<Timestamp>,
+    /// No listener wants one, and there is none of ours any more.
+    pub is_removed: bool,
+}
 
 /// What is remembered of a sender.
 #[derive(Clone, Debug, Default)]
@@ -136,6 +145,11 @@ impl<T: Clone + Default> Memories<T> {
     /// Forgets an object that is gone.
     pub fn forget(&self, key: &Key) {
         self.lock().remove(key);
+    }
+
+    /// Forgets every object that is not to be kept.
+    pub fn keep_only(&self, is_kept: impl Fn(&Key) -> bool) {
+        self.lock().retain(|key, _| is_kept(key));
     }
 
     /// Of every object.
@@ -186,8 +200,8 @@ impl Context {
     }
 
     /// The uids of the MailRelays and MailSenders of a namespace, by the type of the Secrets they own.
-    pub fn owners_of_secrets(&self, namespace: &str) -> Vec<(crate::secret::SecretType, String)> {
-        use crate::secret::SecretType;
+    pub fn owners_of_secrets(&self, namespace: &str) -> Vec<(SecretType, String)> {
+        use SecretType;
         let here = |metadata: &ObjectMeta| metadata.namespace.as_deref() == Some(namespace);
         let relays = self
             .stores

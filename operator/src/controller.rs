@@ -3,6 +3,8 @@
 //! What is watched is in `stores`, what is decided in `mail_relay` and `mail_sender`; here they are joined, and here is
 //! the error policy. The operator can be down for days: mail flows by what was written last.
 
+mod upkeep;
+
 use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
@@ -19,7 +21,7 @@ use posthouse_api::{MailRelay, MailSender};
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinError, JoinSet},
-    time::Instant,
+    time::{Instant, timeout},
 };
 use tracing::{info, warn};
 
@@ -49,6 +51,13 @@ const CONCURRENCY: u16 = 8;
 
 /// How soon what everything else needs is asked for again.
 const AGAIN: Duration = Duration::from_secs(10);
+
+/// How long the start waits for namespaces in which nothing can be listed; relays of the others go on then.
+const FILLING: Duration = Duration::from_mins(1);
+
+/// How long a connection may be silent. A watch says something every minute or so (bookmarks), and ends after less than
+/// five; an API server that is gone without a word would be waited for without end.
+const SILENCE: Duration = Duration::from_mins(6);
 
 /// Why the controller ends.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +127,9 @@ async fn client() -> Result<Client, RunError> {
     let config = kube::Config::infer().await;
     let mut config = config.map_err(|error| RunError::Config(kube::Error::InferConfig(error)))?;
     config.default_retry = false;
+    config.read_timeout = Some(SILENCE);
+    // From the request on, not from when the connection was last used.
+    config.reset_reader_on_write = true;
     Client::try_from(config).map_err(RunError::Config)
 }
 
@@ -180,9 +192,17 @@ async fn lead(
     tasks.spawn(async move { gateways.poll(link, leading).await });
     tasks.spawn(pass_on(heard, context.triggers.clone()));
     tasks.spawn(look_again(Arc::clone(&context)));
+    tasks.spawn(upkeep::tidy(Arc::clone(&context)));
     let ready = context.stores.ready().await;
     ready.map_err(|_| RunError::Part(None))?;
-    info!("caches are filled");
+    for scope in context.stores.scopes() {
+        tasks.spawn(upkeep::fill(Arc::clone(&context), scope));
+    }
+    if timeout(FILLING, context.stores.all_filled()).await.is_ok() {
+        info!("caches are filled");
+    } else {
+        warn!("caches are filled, but not of every namespace that is served");
+    }
     tasks.spawn(relays(Arc::clone(&context), triggered.relays));
     tasks.spawn(senders(context, triggered.senders));
     // Each of them runs for ever.
@@ -258,6 +278,12 @@ async fn keep_installation(
 async fn relays(context: Arc<Context>, triggered: mpsc::UnboundedReceiver<ObjectRef<MailRelay>>) {
     let store = context.stores.relays.clone();
     let reconcile = |relay: Arc<MailRelay>, context: Arc<Context>| async move {
+        let (namespace, _) = key(relay.as_ref());
+        let is_ending = relay.metadata.deletion_timestamp.is_some();
+        if is_ending && upkeep::is_unknown(&context, &namespace) {
+            // Nobody knows what it has, so nobody can say that it is drained.
+            return Ok(Action::requeue(AGAIN));
+        }
         let metrics = context.metrics.clone();
         let look = Box::pin(mail_relay::reconcile::reconcile(relay, context));
         timed("MailRelay", &metrics, look).await

@@ -4,6 +4,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use aws_lc_rs::rand;
 use clap::Args;
 use posthouse_admin::{
     admin,
@@ -40,7 +41,7 @@ pub struct Run {
     /// An issuer of ServiceAccount tokens besides the one the API server names.
     #[arg(long = "service-account-issuer", value_name = "URL")]
     service_account_issuers: Vec<String>,
-    /// How this operator is named in the Lease [default: the name of the machine, which is the pod's].
+    /// How this operator is named in the Lease [default: the name of the machine, which is the pod's, and random digits].
     #[arg(long, value_name = "NAME")]
     identity: Option<String>,
     /// Serves /livez, /readyz and /metrics there.
@@ -96,12 +97,10 @@ async fn serve(arguments: &Run) -> anyhow::Result<()> {
     info!(listener = "admin", address = %listener.local_addr()?, "listening");
     let page = Arc::new(Page::new(metrics.clone()));
     let admin = tokio::spawn(admin::serve(listener, page as Arc<dyn admin::Shown>));
-    let identity = arguments.identity.clone().unwrap_or_else(|| {
-        rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned()
-    });
+    let identity = match &arguments.identity {
+        Some(identity) => identity.clone(),
+        None => identity()?,
+    };
     let result = tokio::select! {
         result = controller::run(arguments.settings(), identity, metrics, stopped()) => result,
         ended = admin => {
@@ -110,6 +109,16 @@ async fn serve(arguments: &Run) -> anyhow::Result<()> {
         }
     };
     Ok(result?)
+}
+
+/// The name of the machine and something random: two processes of one machine must not take each other's Lease for
+/// their own.
+fn identity() -> anyhow::Result<String> {
+    let mut octets = [0; 8];
+    rand::fill(&mut octets)?;
+    let uname = rustix::system::uname();
+    let host = uname.nodename().to_string_lossy();
+    Ok(format!("{host}_{:016x}", u64::from_ne_bytes(octets)))
 }
 
 /// SIGTERM or SIGINT.
@@ -124,5 +133,18 @@ async fn stopped() {
     tokio::select! {
         _ = terminate.recv() => info!(signal = "SIGTERM", "signal received"),
         _ = interrupt.recv() => info!(signal = "SIGINT", "signal received"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_processes_of_one_machine_have_two_names() {
+        let (one, other) = (identity().unwrap(), identity().unwrap());
+        let host = |name: &str| name.rsplit_once('_').unwrap().0.to_owned();
+        assert_eq!(host(&one), host(&other));
+        assert_ne!(one, other);
     }
 }

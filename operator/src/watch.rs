@@ -4,30 +4,28 @@
 //! to be looked at again. Children, pods and claims are watched where relays are served, everything users write in the
 //! whole cluster. What nobody reads is dropped before it is kept: the caches are most of the operator's memory.
 
+mod follow;
 mod slim;
 
 use std::{collections::BTreeMap, fmt::Debug, hash::Hash, sync::Arc};
 
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::PartialObjectMeta,
     runtime::{
-        WatchStreamExt,
-        reflector::{
-            self, ObjectRef, Store,
-            store::{Writer, WriterDropped},
-        },
-        watcher::{self, Event, watcher},
+        reflector::{self, ObjectRef, Store, store::WriterDropped},
+        watcher,
     },
 };
 use posthouse_api::{MailRelay, MailSender};
 use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet};
-use tracing::warn;
 
-use self::slim::{Slim, slim};
+use self::{
+    follow::{Seen, differs, follow, sender_differs},
+    slim::Slim,
+};
 use crate::{labels, settings::RelayNamespaces};
 
 /// Asks for relays and senders to be looked at again.
@@ -78,9 +76,12 @@ impl Triggers {
     }
 }
 
+/// What one watch of children sees: a namespace, or all of them.
+pub type Scope = Option<String>;
+
 /// The cache of a kind that is watched namespace by namespace, or once for all of them.
 #[derive(Clone)]
-pub struct Scoped<K>(BTreeMap<Option<String>, Store<K>>)
+pub struct Scoped<K>(BTreeMap<Scope, Store<K>>)
 where
     K: Resource + Clone + 'static,
     K::DynamicType: Eq + Hash + Clone;
@@ -118,20 +119,20 @@ where
         })
     }
 
-    /// Waits until everything there is has been read.
+    /// What is watched.
+    pub fn scopes(&self) -> impl Iterator<Item = Scope> {
+        self.0.keys().cloned()
+    }
+
+    /// Waits until everything there is in a scope has been read.
     ///
     /// # Errors
     /// A watch has ended.
-    pub async fn ready(&self) -> Result<(), WriterDropped> {
-        for store in self.0.values() {
-            store.wait_until_ready().await?;
+    pub async fn ready(&self, scope: &Scope) -> Result<(), WriterDropped> {
+        match self.0.get(scope) {
+            Some(store) => store.wait_until_ready().await,
+            None => Ok(()),
         }
-        Ok(())
-    }
-
-    /// Every object.
-    pub fn all(&self) -> Vec<Arc<K>> {
-        self.0.values().flat_map(Store::state).collect()
     }
 }
 
@@ -179,13 +180,13 @@ impl<'a> Watches<'a> {
                 }
             }
         };
-        self.cluster(watcher::Config::default(), concerns)
+        self.cluster(differs, concerns)
     }
 
     /// The MailSenders of the whole cluster. A sender concerns its relay, which tells the sender in turn.
     pub fn senders(&mut self) -> Store<MailSender> {
         let triggers = self.triggers.clone();
-        self.cluster(watcher::Config::default(), move |sender: &MailSender, _| {
+        self.cluster(sender_differs, move |sender: &MailSender, _| {
             let relay = &sender.spec.relay_ref;
             triggers.relay(&relay.namespace, &relay.name);
             triggers.sender(&sender.namespace().unwrap_or_default(), &sender.name_any());
@@ -200,7 +201,7 @@ impl<'a> Watches<'a> {
     ) -> Store<PartialObjectMeta<Namespace>> {
         let triggers = self.triggers.clone();
         self.cluster(
-            watcher::Config::default(),
+            differs,
             move |namespace: &PartialObjectMeta<Namespace>, _| {
                 let name = namespace.name_any();
                 for relay in relays.state_filter(|relay| relay.namespace().as_ref() == Some(&name))
@@ -224,7 +225,7 @@ impl<'a> Watches<'a> {
     ) -> Store<PartialObjectMeta<ServiceAccount>> {
         let triggers = self.triggers.clone();
         self.cluster(
-            watcher::Config::default(),
+            differs,
             move |account: &PartialObjectMeta<ServiceAccount>, _| {
                 let (namespace, name) = (account.namespace(), account.name_any());
                 let names_it = |sender: &MailSender| {
@@ -268,25 +269,31 @@ impl<'a> Watches<'a> {
         K::DynamicType: Default + Debug + Eq + Hash + Clone + Unpin + Send + Sync,
     {
         let triggers = self.triggers.clone();
-        self.watch(api, config, move |object: &K, _| triggers.owner_of(object))
+        // How a pod is, what a claim has, what a ConfigMap holds: everything matters.
+        let always = |_: &K, _: &K| true;
+        self.watch(api, config, always, move |object: &K, _| {
+            triggers.owner_of(object);
+        })
     }
 
     fn cluster<K>(
         &mut self,
-        config: watcher::Config,
+        differs: fn(&K, &K) -> bool,
         concerns: impl Fn(&K, Seen) + Send + 'static,
     ) -> Store<K>
     where
         K: Watched,
         K::DynamicType: Default + Debug + Eq + Hash + Clone + Unpin + Send + Sync,
     {
-        self.watch(Api::all(self.client.clone()), config, concerns)
+        let config = watcher::Config::default();
+        self.watch(Api::all(self.client.clone()), config, differs, concerns)
     }
 
     fn watch<K>(
         &mut self,
         api: Api<K>,
         config: watcher::Config,
+        differs: fn(&K, &K) -> bool,
         concerns: impl Fn(&K, Seen) + Send + 'static,
     ) -> Store<K>
     where
@@ -294,18 +301,10 @@ impl<'a> Watches<'a> {
         K::DynamicType: Default + Debug + Eq + Hash + Clone + Unpin + Send + Sync,
     {
         let (store, writer) = reflector::store();
-        self.tasks.spawn(follow(api, config, writer, concerns));
+        self.tasks
+            .spawn(follow(api, config, writer, differs, concerns));
         store
     }
-}
-
-/// Whether an object of an event is still there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Seen {
-    /// It is.
-    Present,
-    /// It is not.
-    Gone,
 }
 
 /// What can be watched.
@@ -316,46 +315,39 @@ pub trait Watched:
 
 impl<K: Resource + Slim + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Watched for K {}
 
-/// Follows a watch for ever. A watch that was interrupted begins with everything there is, and what vanished meanwhile
-/// is found by comparing.
-async fn follow<K>(
-    api: Api<K>,
-    config: watcher::Config,
-    mut writer: Writer<K>,
-    concerns: impl Fn(&K, Seen),
-) where
-    K: Watched,
-    K::DynamicType: Default + Debug + Eq + Hash + Clone + Unpin + Send + Sync,
-{
-    let store = writer.as_reader();
-    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
-    while let Some(event) = events.next().await {
-        let mut event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                warn!(kind = %K::kind(&K::DynamicType::default()), %error, "watch interrupted");
-                continue;
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    /// In one namespace the operator has no rights: its caches never fill, and those of the other do.
+    #[tokio::test]
+    async fn a_namespace_without_rights_keeps_nobody_waiting() {
+        let (client, _) = crate::testing::api_server(|asked| {
+            if asked.line.contains("watch=true") {
+                None
+            } else if asked.line.contains("/namespaces/b/") {
+                crate::testing::failure(403, "Forbidden", json!({}))
+            } else {
+                let list = json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": []});
+                Some((200, list))
             }
-        };
-        slim(&mut event);
-        // What vanished while nobody watched is known only as long as it is in the cache.
-        let before = matches!(event, Event::InitDone).then(|| store.state());
-        writer.apply_watcher_event(&event);
-        match &event {
-            Event::Apply(object) => concerns(object, Seen::Present),
-            Event::Delete(object) => concerns(object, Seen::Gone),
-            Event::InitDone => {
-                for object in before.iter().flatten() {
-                    if store.get(&ObjectRef::from_obj(object.as_ref())).is_none() {
-                        concerns(object, Seen::Gone);
-                    }
-                }
-                for object in store.state() {
-                    concerns(&object, Seen::Present);
-                }
-            }
-            // Told about when all of them are in the cache.
-            Event::Init | Event::InitApply(_) => {}
-        }
+        });
+        let namespaces = ["a".to_owned(), "b".to_owned()].into_iter().collect();
+        let mut tasks = JoinSet::new();
+        let (triggers, _triggered) = Triggers::channel();
+        let mut watches = Watches::new(client, &namespaces, triggers, &mut tasks);
+        let stores = crate::stores::Stores::start(&mut watches);
+        stores.ready().await.unwrap();
+        let scopes: Vec<_> = stores.scopes().collect();
+        assert_eq!(scopes, [Some("a".to_owned()), Some("b".to_owned())]);
+        assert!(!stores.is_filled("a"));
+        stores.fill(&scopes[0]).await.unwrap();
+        assert!(stores.is_filled("a") && !stores.is_filled("b"));
+        let all = tokio::time::timeout(Duration::ZERO, stores.all_filled()).await;
+        assert!(all.is_err());
     }
 }

@@ -27,7 +27,7 @@ pub struct Facts {
     pub now: Timestamp,
     /// Kinds that not every cluster has.
     pub capabilities: Capabilities,
-    /// Whether the operator serves relays of this namespace.
+    /// Whether the operator serves relays of this namespace, and could list what is in it.
     pub is_served: bool,
     /// Whether the namespace is being deleted: nothing can be created in it any more.
     pub namespace_is_terminating: bool,

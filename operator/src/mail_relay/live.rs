@@ -70,7 +70,7 @@ pub fn check(relay: &MailRelay, facts: &Facts) -> LiveFindings {
 fn not_served(relay: &MailRelay) -> String {
     let namespace = relay.metadata.namespace.as_deref().unwrap_or_default();
     format!(
-        "the operator does not serve namespace {namespace}: add it to the chart value relayNamespaces (--relay-namespaces), or create the MailRelay in a namespace that is in it"
+        "the operator does not serve namespace {namespace}: add it to the chart value relayNamespaces (--relay-namespaces), or create the MailRelay in a namespace that is in it. If it is in it, the operator may not list what is in the namespace: upgrade the chart's release, which gives it the right"
     )
 }
 

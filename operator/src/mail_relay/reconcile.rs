@@ -331,13 +331,15 @@ impl Look<'_> {
             written: written.clone(),
         };
         let made = build::children(&request)?;
-        let secrets = secrets::Secrets {
-            context: self.context,
-            facts: &self.facts,
-            request: &request,
+        let issued = secrets::write(
+            self.context,
+            &self.facts,
+            &request,
             installation,
-        };
-        secrets.write(&mut self.memory).await?;
+            self.memory.issued,
+        )
+        .await;
+        self.memory.issued = issued?.or(self.memory.issued);
         let is_due = self
             .memory
             .senders_written

@@ -18,9 +18,11 @@ use posthouse_config::{
     pattern::{comparable_domain, is_domain_name},
 };
 
+use super::dereference::{self, ObjectKind};
 use crate::{
     grant::Grant,
     input::DEFAULT_NAMESPACE,
+    names,
     problem::{Findings, quoted},
     schema::Schema,
     unsupported,
@@ -28,7 +30,7 @@ use crate::{
 pub use listeners::{CertificateSource, ValidListener};
 pub(crate) use reports::report_to;
 pub use upstreams::{Password, ValidTransport, ValidUpstream};
-pub(crate) use workload::reserved_keys;
+pub(crate) use workload::{annotations, labels};
 
 /// For whom a MailRelay is validated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,8 +82,27 @@ pub fn validate(relay: &MailRelay, audience: Audience) -> (Findings, Option<Vali
     structure("MailRelay", relay, &mut findings);
     object_name(relay.metadata.name.as_deref(), &mut findings);
     let valid = assemble(relay, audience, &mut findings);
+    if audience == Audience::Cluster {
+        own_secrets(relay, &mut findings);
+    }
     let is_valid = findings.problems.is_empty();
     (findings, is_valid.then_some(valid))
+}
+
+/// What we write beside a relay cannot be what a user refers to.
+fn own_secrets(relay: &MailRelay, findings: &mut Findings) {
+    let name = relay.metadata.name.as_deref().unwrap_or_default();
+    let ours = [names::keys(name), names::issued(name)];
+    for reference in dereference::references(relay) {
+        findings.require(
+            reference.kind != ObjectKind::Secret || !ours.contains(&reference.name),
+            reference.path,
+            format!(
+                "must not be {}: the operator keeps a Secret of that name for this relay",
+                quoted(&reference.name)
+            ),
+        );
+    }
 }
 
 /// What the schema says, and what is not supported yet, of an object of ours.

@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::{
     address::{Accepts, patterns},
     input::DEFAULT_NAMESPACE,
-    mail_relay::validate::{object_name, report_to, reserved_keys, structure, unsigned},
+    mail_relay::validate::{annotations, labels, object_name, report_to, structure, unsigned},
     names,
     problem::Findings,
 };
@@ -151,13 +151,9 @@ fn credential(
         None => return None,
     };
     let template = wanted.secret_template.unwrap_or_default();
-    for (field, keys) in [
-        ("labels", &template.labels),
-        ("annotations", &template.annotations),
-    ] {
-        let path = format!("spec.credential.secretTemplate.{field}");
-        reserved_keys(&path, keys, findings);
-    }
+    let path = |field| format!("spec.credential.secretTemplate.{field}");
+    labels(&path("labels"), &template.labels, findings);
+    annotations(&path("annotations"), &template.annotations, findings);
     Some(ValidCredential {
         rotation: u64::try_from(wanted.rotation).unwrap_or_default(),
         secret_name: wanted
@@ -191,6 +187,28 @@ kind: MailSender
 metadata: { name: checkout, namespace: shop }
 spec: { relayRef: { name: outbound, namespace: mail-system }, from: [shop.example.com] }
 ";
+
+    /// A Secret with one of these would be refused whole.
+    #[test]
+    fn labels_that_cannot_be_are_refused() {
+        for (template, expected) in [
+            ("{ labels: { team: a b } }", 1),
+            ("{ labels: { 'a b': c } }", 1),
+            ("{ labels: { 'A.example/b': c } }", 1),
+            ("{ labels: { a.example/b: -c } }", 1),
+            ("{ annotations: { /b: c } }", 1),
+            ("{ annotations: { a.example/b/c: d } }", 1),
+            ("{ annotations: { A.example/b_c: any value at all } }", 0),
+            ("{ labels: { a.example/b_C.d: '' } }", 0),
+        ] {
+            let mut object: serde_json::Value = yaml::from_str(BASE).unwrap();
+            let template: serde_json::Value = yaml::from_str(template).unwrap();
+            object["spec"]["credential"] = serde_json::json!({ "secretTemplate": template });
+            let (findings, valid) = validate(&yaml::from_value(object).unwrap());
+            assert_eq!(findings.problems.len(), expected, "{template}");
+            assert_eq!(valid.is_none(), expected == 1, "{template}");
+        }
+    }
 
     #[test]
     fn cel_and_validate_agree() {

@@ -51,6 +51,13 @@ impl Schedule {
         kept.insert(name, Kept { digest, due });
     }
 
+    /// Forgets what was due an hour ago: its object is gone, or it would have been written.
+    pub(super) fn tidy(&self) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        kept.retain(|_, kept| now < kept.due + AGAIN);
+    }
+
     pub(super) fn forget(&self, name: &Name) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.remove(name);
@@ -72,7 +79,24 @@ fn sha256(text: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_asks_for_is_forgotten() {
+        let schedule = Schedule::default();
+        let name = |name: &str| ("shop".to_owned(), name.to_owned());
+        schedule.written(name("a"), &json!({}));
+        schedule.tidy();
+        assert!(schedule.is_current(&name("a"), &json!({})));
+        tokio::time::advance(AGAIN).await;
+        schedule.written(name("b"), &json!({}));
+        tokio::time::advance(AGAIN).await;
+        schedule.tidy();
+        let kept = schedule.0.lock().unwrap();
+        assert_eq!(kept.keys().collect::<Vec<_>>(), [&name("b")]);
+    }
 
     #[test]
     fn second_times_are_spread_over_the_whole_hour() {

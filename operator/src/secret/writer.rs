@@ -5,7 +5,7 @@
 //! whole object. So a Secret is PUT whole, without a resourceVersion, and created with a POST when there is none; a PUT of
 //! what is there already changes nothing. Answers are asked for as metadata, so no value ever comes back.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
@@ -128,6 +128,11 @@ impl SecretWriter {
         self.kept.forget(&(namespace.to_owned(), name.to_owned()));
     }
 
+    /// Forgets when Secrets were written that nobody asked for since they were due.
+    pub fn tidy(&self) {
+        self.kept.tidy();
+    }
+
     /// Makes a Secret be like the draft, whatever it was, if it is ours or not there. A Secret whose owner is none of
     /// `living` was left behind, and is replaced.
     ///
@@ -153,23 +158,7 @@ impl SecretWriter {
             result => result,
         };
         match put {
-            Err(error) if is_refused(&error) => {
-                if self
-                    .remove_left_behind(draft, living)
-                    .await
-                    .map_err(failed)?
-                {
-                    let made = self
-                        .wire
-                        .send(Write::Post, draft, &body)
-                        .await
-                        .map_err(failed)?;
-                    return Ok(written(made.metadata));
-                }
-                Err(SecretError::Conflict {
-                    name: draft.name.clone(),
-                })
-            }
+            Err(error) if is_foreign(&error) => self.replace(draft, living).await,
             result => result
                 .map(|answer| written(answer.metadata))
                 .map_err(failed),
@@ -192,43 +181,121 @@ impl SecretWriter {
         }
     }
 
-    /// Deletes the Secret that a PUT was refused for, if it has the label of an owner and that is none of the living.
+    /// Makes a Secret that is the same for as long as nobody asks for another: one that is there stays as it is, if it
+    /// is ours. One that was left behind is replaced.
     ///
-    /// The label cannot be read. But admission tells, with `dryRun` and so without any effect: a DELETE is let through
-    /// for an object that has the label, and a PUT for one whose label and type stay as they are.
-    async fn remove_left_behind(
+    /// # Errors
+    /// As [`Self::put`].
+    pub async fn ensure(
         &self,
         draft: &SecretDraft,
         living: Living<'_>,
+    ) -> Result<Created, SecretError> {
+        if self.create(draft).await? == Created::Made {
+            return Ok(Created::Made);
+        }
+        match self.ask(&bare(draft)).await {
+            Ok(_) => Ok(Created::Exists),
+            Err(error) if is_foreign(&error) => {
+                self.replace(draft, living).await?;
+                Ok(Created::Made)
+            }
+            Err(source) => Err(SecretError::Api {
+                name: draft.name.clone(),
+                source,
+            }),
+        }
+    }
+
+    /// Deletes the Secret of this name, if it is there and has this owner and type; any other stays.
+    ///
+    /// # Errors
+    /// [`SecretError::Fence`] and then nothing was done, else by the cause of the failed call.
+    pub async fn remove(&self, draft: &SecretDraft) -> Result<(), SecretError> {
+        self.go_by_the_fence()?;
+        let result = match self.ask(&bare(draft)).await {
+            Ok(uid) => self.wire.delete(draft, Some(uid)).await.map(drop),
+            Err(error) if is_foreign(&error) => Ok(()),
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(()) | Err(CallError::NotFound(_)) => Ok(()),
+            Err(source) => Err(SecretError::Api {
+                name: draft.name.clone(),
+                source,
+            }),
+        }
+    }
+
+    /// Writes a Secret in the place of one that was left behind.
+    async fn replace(
+        &self,
+        draft: &SecretDraft,
+        living: Living<'_>,
+    ) -> Result<Written, SecretError> {
+        let failed = |source| SecretError::Api {
+            name: draft.name.clone(),
+            source,
+        };
+        if !self
+            .remove_left_behind(draft, &living())
+            .await
+            .map_err(failed)?
+        {
+            return Err(SecretError::Conflict {
+                name: draft.name.clone(),
+            });
+        }
+        let made = self.wire.send(Write::Post, draft, &body(draft)).await;
+        made.map(|made| written(made.metadata)).map_err(failed)
+    }
+
+    /// Deletes the Secret that was refused as somebody else's, if it has the label of an owner and that is none of the
+    /// living.
+    ///
+    /// The label cannot be read. But admission tells, with `dryRun` and so without any effect: a DELETE is let through
+    /// for an object that has the label, and a PUT for one whose label and type stay as they are. Whatever else refuses
+    /// such a question answers nothing, and then nothing is deleted.
+    async fn remove_left_behind(
+        &self,
+        draft: &SecretDraft,
+        living: &[(SecretType, String)],
     ) -> Result<bool, CallError> {
-        let living = living();
         if living.len() > OWNERS {
             return Ok(false);
         }
         let uid = match self.wire.delete(draft, None).await {
             Ok(uid) => uid,
-            Err(error) if is_refused(&error) => return Ok(false),
+            Err(error) if is_foreign(&error) => return Ok(false),
             Err(CallError::NotFound(_)) => return Ok(true),
             Err(error) => return Err(error),
         };
+        let mut questions = vec![bare(draft)];
         for (secret_type, owner) in living {
-            let is_asked = draft.labels.get(labels::OWNER) == Some(&owner);
-            if is_asked && draft.secret_type == secret_type {
-                continue; // that is what was refused
-            }
-            let mut asked = draft.clone();
-            asked.secret_type = secret_type;
-            asked.data.clear();
-            asked.labels.insert(labels::OWNER.to_owned(), owner);
-            match self.wire.send(Write::DryPut, &asked, &body(&asked)).await {
+            let mut asked = bare(draft);
+            asked.secret_type = *secret_type;
+            asked.labels.insert(labels::OWNER.to_owned(), owner.clone());
+            questions.push(asked);
+        }
+        for asked in questions {
+            match self.ask(&asked).await {
                 Ok(_) => return Ok(false),
-                Err(error) if is_refused(&error) => {}
+                Err(error) if is_foreign(&error) => {}
                 Err(error) => return Err(error),
             }
         }
         // Of this uid: what came after it is not ours to judge.
         self.wire.delete(draft, Some(uid)).await?;
         Ok(true)
+    }
+
+    /// Asks, without any effect, whether the Secret there is has this owner and type. The answer is its uid.
+    async fn ask(&self, question: &SecretDraft) -> Result<String, CallError> {
+        let answer = self
+            .wire
+            .send(Write::DryPut, question, &body(question))
+            .await?;
+        Ok(written(answer.metadata).uid)
     }
 
     fn go_by_the_fence(&self) -> Result<(), SecretError> {
@@ -240,11 +307,30 @@ impl SecretWriter {
     }
 }
 
-/// Admission or validation said no. A 422 can only be about the Secret that is there, since what we write is valid
-/// where nothing is; a policy may say 403 instead.
-fn is_refused(error: &CallError) -> bool {
+/// A Secret with an owner and a type and nothing else: what a user wrote of it cannot be why it is refused.
+fn bare(draft: &SecretDraft) -> SecretDraft {
+    let owner = draft.labels.get_key_value(labels::OWNER);
+    SecretDraft {
+        labels: owner
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .into_iter()
+            .collect(),
+        annotations: BTreeMap::new(),
+        owners: Vec::new(),
+        data: BTreeMap::new(),
+        ..draft.clone()
+    }
+}
+
+/// The Secret that is there is not of this owner, or not of this type: our own policy says so by its name, and the API
+/// server of a Secret's type, which cannot change. Any other refusal (another policy, a webhook, a label that cannot be)
+/// is about what was sent, and says nothing about whose Secret it is.
+fn is_foreign(error: &CallError) -> bool {
     match error {
-        CallError::Invalid(_) => true,
+        CallError::Invalid(status) => {
+            crate::fence::is_denied_by_policy(status)
+                || crate::call::has_cause(status, |cause| cause.field == "type")
+        }
         CallError::Forbidden(status) => crate::fence::is_denied_by_policy(status),
         _ => false,
     }

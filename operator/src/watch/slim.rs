@@ -6,7 +6,10 @@
 use k8s_openapi::{
     api::{
         apps::v1::StatefulSet,
-        core::v1::{ConfigMap, Container, PersistentVolumeClaim, Pod, PodSpec, PodTemplateSpec},
+        core::v1::{
+            ConfigMap, Container, PersistentVolumeClaim, Pod, PodSpec, PodTemplateSpec,
+            ProjectedVolumeSource, SecretProjection, Volume, VolumeProjection,
+        },
     },
     apimachinery::pkg::apis::meta::v1::{FieldsV1, ObjectMeta},
 };
@@ -83,7 +86,7 @@ impl Slim for Pod {
     }
 }
 
-/// Where the pod is, and the image of each of its containers.
+/// Where the pod is, the image of each of its containers, and the Secrets among its files.
 fn images(spec: PodSpec) -> PodSpec {
     let image = |container: Container| Container {
         name: container.name,
@@ -92,9 +95,35 @@ fn images(spec: PodSpec) -> PodSpec {
     };
     PodSpec {
         node_name: spec.node_name,
+        volumes: spec
+            .volumes
+            .map(|all| all.into_iter().filter_map(secrets).collect()),
         containers: spec.containers.into_iter().map(image).collect(),
         ..PodSpec::default()
     }
+}
+
+/// The names of the Secrets in a projected volume.
+fn secrets(volume: Volume) -> Option<Volume> {
+    let sources = volume.projected?.sources.into_iter().flatten();
+    let names = sources.filter_map(|source| source.secret).map(|secret| {
+        let name = SecretProjection {
+            name: secret.name,
+            ..SecretProjection::default()
+        };
+        VolumeProjection {
+            secret: Some(name),
+            ..VolumeProjection::default()
+        }
+    });
+    Some(Volume {
+        name: volume.name,
+        projected: Some(ProjectedVolumeSource {
+            sources: Some(names.collect()),
+            ..ProjectedVolumeSource::default()
+        }),
+        ..Volume::default()
+    })
 }
 
 fn undated(metadata: &mut ObjectMeta) {
@@ -141,12 +170,19 @@ mod tests {
             "metadata": {"name": "a-0", "labels": {"a": "b"}, "managedFields": [{"manager": "kubelet"}]},
             "spec": {
                 "nodeName": "n",
-                "volumes": [{"name": "spool"}],
+                "volumes": [{"name": "spool"}, {"name": "config", "projected": {"sources": [
+                    {"secret": {"name": "outbound-tls", "items": [{"key": "tls.crt", "path": "a"}]}},
+                    {"configMap": {"name": "outbound-config"}},
+                ]}}],
                 "containers": [{"name": "gateway", "image": "i", "args": ["run"], "env": [{"name": "A"}]}],
             },
             "status": {"podIP": "127.0.0.1"},
         }));
-        let spec = json!({"nodeName": "n", "containers": [{"name": "gateway", "image": "i"}]});
+        let spec = json!({
+            "nodeName": "n",
+            "containers": [{"name": "gateway", "image": "i"}],
+            "volumes": [{"name": "config", "projected": {"sources": [{"secret": {"name": "outbound-tls"}}]}}],
+        });
         assert_eq!(pod["spec"], spec);
         assert_eq!(
             pod["metadata"],

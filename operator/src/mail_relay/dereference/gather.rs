@@ -58,7 +58,7 @@ pub fn facts(relay: &Arc<MailRelay>, around: Around<'_>) -> Facts {
     Facts {
         now,
         capabilities,
-        is_served: settings.relay_namespaces.serve(&namespace),
+        is_served: settings.relay_namespaces.serve(&namespace) && stores.is_filled(&namespace),
         namespace_is_terminating: own.is_some_and(|own| own.meta().deletion_timestamp.is_some()),
         relay_uids,
         namespaces: namespaces(stores, &senders),

@@ -48,6 +48,26 @@ const REFUSED: &[(&str, &str)] = &[
         "spec.hostname: must be a fully qualified name",
     ),
     (
+        "{ listeners: [{ name: a, protocol: Submission, port: 587, tls: { secretRef: { name: outbound-tls } } }] }",
+        "spec.listeners[0].tls.secretRef: must not be \"outbound-tls\": the operator keeps",
+    ),
+    (
+        "{ listeners: [{ name: a, protocol: Submission, port: 587, tls: { secretRef: { name: outbound-keys } } }] }",
+        "spec.listeners[0].tls.secretRef: must not be \"outbound-keys\": the operator keeps",
+    ),
+    (
+        "{ podTemplate: { metadata: { labels: { team: a b } } } }",
+        "spec.podTemplate.metadata.labels: the value of \"team\" must be",
+    ),
+    (
+        "{ podTemplate: { metadata: { annotations: { 'a b': c } } } }",
+        "spec.podTemplate.metadata.annotations: \"a b\" must be",
+    ),
+    (
+        "{ serviceAccount: { annotations: { 'a.example/': c } } }",
+        "spec.serviceAccount.annotations: \"a.example/\" must be",
+    ),
+    (
         "{ replicas: 21 }",
         "spec.replicas: must not be more than spec.upstreams[0].limits.maxConnections (20)",
     ),

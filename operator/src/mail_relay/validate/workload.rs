@@ -20,14 +20,14 @@ pub(super) fn validate(spec: &MailRelaySpec, findings: &mut Findings) {
     {
         let path = "spec.podTemplate.metadata";
         pod_labels(&format!("{path}.labels"), &metadata.labels, findings);
-        reserved_keys(
+        annotations(
             &format!("{path}.annotations"),
             &metadata.annotations,
             findings,
         );
     }
     if let Some(account) = &spec.service_account {
-        reserved_keys(
+        annotations(
             "spec.serviceAccount.annotations",
             &account.annotations,
             findings,
@@ -70,10 +70,75 @@ fn pod_labels(path: &str, labels: &BTreeMap<String, String>, findings: &mut Find
         path,
         "must not have keys of posthouse.dev/ or argocd.argoproj.io/, or app.kubernetes.io/name, instance or managed-by",
     );
+    label_syntax(path, labels, findings);
+}
+
+/// Labels that users give an object of ours.
+pub(crate) fn labels(path: &str, labels: &BTreeMap<String, String>, findings: &mut Findings) {
+    reserved_keys(path, labels, findings);
+    label_syntax(path, labels, findings);
+}
+
+/// Annotations that users give an object of ours.
+pub(crate) fn annotations(
+    path: &str,
+    annotations: &BTreeMap<String, String>,
+    findings: &mut Findings,
+) {
+    reserved_keys(path, annotations, findings);
+    for key in annotations.keys() {
+        // The API server takes upper case in the prefixes of annotations.
+        key_syntax(path, key, &key.to_ascii_lowercase(), findings);
+    }
+}
+
+/// The object would be refused whole for one label that cannot be ("Labels and Selectors: Syntax and character set").
+fn label_syntax(path: &str, labels: &BTreeMap<String, String>, findings: &mut Findings) {
+    for (key, value) in labels {
+        key_syntax(path, key, key, findings);
+        findings.require(
+            value.is_empty() || is_qualified(value),
+            path,
+            format!(
+                "the value of {} must be at most 63 letters, digits, '-', '_' or '.', the first and last a letter or digit, is {}",
+                quoted(key),
+                quoted(value)
+            ),
+        );
+    }
+}
+
+fn key_syntax(path: &str, key: &str, compared: &str, findings: &mut Findings) {
+    let holds = match compared.split_once('/') {
+        Some((prefix, name)) => is_subdomain(prefix) && is_qualified(name),
+        None => is_qualified(compared),
+    };
+    findings.require(
+        holds,
+        path,
+        format!(
+            "{} must be a name of at most 63 letters, digits, '-', '_' or '.', after a domain and '/' if any",
+            quoted(key)
+        ),
+    );
+}
+
+fn is_qualified(text: &str) -> bool {
+    let is_inner = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let is_outer = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
+    text.len() <= 63
+        && text.bytes().all(is_inner)
+        && is_outer(text.bytes().next())
+        && is_outer(text.bytes().next_back())
+}
+
+/// RFC 1123, as the API server takes it.
+fn is_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(super::is_label)
 }
 
 /// Keys that would be taken for ours, or make Argo CD adopt our children.
-pub(crate) fn reserved_keys(path: &str, map: &BTreeMap<String, String>, findings: &mut Findings) {
+fn reserved_keys(path: &str, map: &BTreeMap<String, String>, findings: &mut Findings) {
     findings.require(
         !map.keys().any(|key| has_reserved_prefix(key)),
         path,

@@ -120,7 +120,7 @@ async fn what_is_made_once_is_posted_and_never_changes() {
 
 #[tokio::test]
 async fn a_secret_without_an_owner_of_ours_is_a_conflict() {
-    let (writer, record) = writer(|_| failure(422, "Invalid", json!({}))).await;
+    let (writer, record) = writer(|_| denied()).await;
     let error = writer
         .put(&draft(SecretType::Relay), &|| {
             vec![(SecretType::Relay, "u1".into())]
@@ -134,6 +134,14 @@ async fn a_secret_without_an_owner_of_ours_is_a_conflict() {
         ["PUT /outbound-keys", "DELETE /outbound-keys?"]
     );
     assert_eq!(record.all()[2].body["dryRun"], json!(["All"]));
+}
+
+/// The denial of our own policy.
+fn denied() -> Option<(u16, Value)> {
+    failure(422, "Invalid", json!({"kind": "secrets"})).map(|(code, mut status)| {
+        status["message"] = "ValidatingAdmissionPolicy 'posthouse-secret-fence' with".into();
+        (code, status)
+    })
 }
 
 /// An API server with a Secret of this owner, behind the policy.
@@ -150,7 +158,7 @@ fn policy(owner: &'static str) -> impl FnMut(&Asked) -> Option<(u16, Value)> + S
                 ))
             }
             Some("PUT") if is_there && asked.body["metadata"]["labels"][labels::OWNER] != owner => {
-                failure(422, "Invalid", json!({}))
+                denied()
             }
             Some("PUT") if !is_there => failure(404, "NotFound", json!({})),
             _ => metadata(),
@@ -175,13 +183,15 @@ async fn a_secret_that_was_left_behind_is_replaced() {
             "PUT /outbound-keys",
             "DELETE /outbound-keys?",
             "PUT /outbound-keys&dryRun=All",
+            "PUT /outbound-keys&dryRun=All",
+            "PUT /outbound-keys&dryRun=All",
             "DELETE /outbound-keys?",
             "POST "
         ]
     );
     // Only asking sends no values.
     assert_eq!(record.all()[3].body["data"], json!({}));
-    assert_eq!(record.all()[4].body["preconditions"]["uid"], "s0");
+    assert_eq!(record.all()[6].body["preconditions"]["uid"], "s0");
 }
 
 #[tokio::test]
@@ -197,6 +207,128 @@ async fn a_secret_of_a_living_owner_is_a_conflict() {
         .into_iter()
         .filter(|asked| asked.line.starts_with("DELETE") && asked.body.get("dryRun").is_none());
     assert_eq!(deleted.count(), 0);
+}
+
+/// What refuses is not our policy: it says nothing about whose Secret is there, which may be in use.
+#[tokio::test]
+async fn a_refusal_of_something_else_deletes_nothing() {
+    for refusal in [
+        json!({"code": 422, "reason": "Invalid", "details": {"causes": [{"field": "metadata.labels"}]}}),
+        json!({"code": 422, "reason": "Invalid", "message": "ValidatingAdmissionPolicy 'theirs' with binding 'b'"}),
+        json!({"code": 400, "reason": "BadRequest", "message": "admission webhook \"w\" denied the request"}),
+        json!({"code": 403, "reason": "Forbidden", "message": "admission webhook \"w\" denied the request"}),
+    ] {
+        let told = refusal.clone();
+        let answer = move || {
+            let (_, mut status) = failure(0, "", json!({}))?;
+            for (key, value) in told.as_object()? {
+                status[key] = value.clone();
+            }
+            Some((u16::try_from(told["code"].as_u64()?).ok()?, status))
+        };
+        // It refuses every write, whoever it is about; a deletion it lets through.
+        let (writer, record) = writer(move |asked| {
+            if asked.line.starts_with("DELETE") {
+                metadata()
+            } else {
+                answer()
+            }
+        })
+        .await;
+        let living = || vec![(SecretType::Relay, "u1".to_owned())];
+        for error in [
+            writer
+                .put(&draft(SecretType::Relay), &living)
+                .await
+                .unwrap_err(),
+            writer.remove(&draft(SecretType::Relay)).await.unwrap_err(),
+        ] {
+            assert_ne!(error.category(), "secret_conflict", "{refusal}");
+        }
+        assert_eq!(
+            lines(&record),
+            ["PUT /outbound-keys", "PUT /outbound-keys&dryRun=All"],
+            "{refusal}"
+        );
+    }
+}
+
+/// The type differs, and then somebody else's policy refuses the questions.
+#[tokio::test]
+async fn a_question_that_is_not_answered_deletes_nothing() {
+    let (writer, record) = writer(|asked| {
+        if asked.line.starts_with("DELETE") {
+            metadata()
+        } else if asked.line.contains("dryRun") {
+            failure(400, "BadRequest", json!({}))
+        } else {
+            failure(422, "Invalid", json!({"causes": [{"field": "type"}]}))
+        }
+    })
+    .await;
+    let living = || vec![(SecretType::Binding, "u2".to_owned())];
+    let error = writer.put(&draft(SecretType::Relay), &living).await;
+    assert_eq!(error.unwrap_err().category(), "invalid");
+    assert_eq!(
+        lines(&record),
+        [
+            "PUT /outbound-keys",
+            "DELETE /outbound-keys?",
+            "PUT /outbound-keys&dryRun=All"
+        ]
+    );
+}
+
+/// An API server with a Secret of this owner that refuses a second one.
+fn existing(owner: &'static str) -> impl FnMut(&Asked) -> Option<(u16, Value)> + Send {
+    let mut is_there = true;
+    let mut policy = policy(owner);
+    move |asked| match asked.line.split(' ').next() {
+        Some("POST") if is_there => failure(409, "AlreadyExists", json!({})),
+        Some("DELETE") => {
+            is_there = is_there && asked.body.get("dryRun").is_some();
+            policy(asked)
+        }
+        _ => policy(asked),
+    }
+}
+
+#[tokio::test]
+async fn what_exists_is_believed_only_where_it_is_ours() {
+    let living = || vec![(SecretType::Relay, "u1".to_owned())];
+    let draft = draft(SecretType::Relay);
+    let (ours, record) = writer(existing("u1")).await;
+    assert_eq!(ours.ensure(&draft, &living).await.unwrap(), Created::Exists);
+    assert_eq!(lines(&record), ["POST ", "PUT /outbound-keys&dryRun=All"]);
+    let (left, record) = writer(existing("gone")).await;
+    assert_eq!(left.ensure(&draft, &living).await.unwrap(), Created::Made);
+    assert_eq!(lines(&record).last().unwrap(), "POST ");
+    let (theirs, _) = writer(|asked| match asked.line.split(' ').next() {
+        Some("POST") => failure(409, "AlreadyExists", json!({})),
+        Some("PUT") => failure(422, "Invalid", json!({"causes": [{"field": "type"}]})),
+        _ => denied(),
+    })
+    .await;
+    let error = theirs.ensure(&draft, &living).await.unwrap_err();
+    assert_eq!(error.category(), "secret_conflict");
+}
+
+#[tokio::test]
+async fn only_ours_is_removed() {
+    for (owner, expected) in [
+        (
+            "u1",
+            &["PUT /outbound-keys&dryRun=All", "DELETE /outbound-keys?"][..],
+        ),
+        ("u2", &["PUT /outbound-keys&dryRun=All"][..]),
+    ] {
+        let (writer, record) = writer(policy(owner)).await;
+        writer.remove(&draft(SecretType::Relay)).await.unwrap();
+        assert_eq!(lines(&record), expected, "{owner}");
+    }
+    let (writer, record) = writer(|_| failure(404, "NotFound", json!({}))).await;
+    writer.remove(&draft(SecretType::Relay)).await.unwrap();
+    assert_eq!(lines(&record).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
