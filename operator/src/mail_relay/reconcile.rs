@@ -3,16 +3,17 @@
 //! Everything is decided afresh from facts; what could not be done now is tried again, later and later. An edit that is
 //! invalid changes nothing that runs. [`ending`] is the way of a relay that is being deleted.
 
+mod consent;
 mod ending;
 mod secrets;
 mod told;
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::{ResourceExt, runtime::controller::Action};
 use posthouse_api::MailRelay;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     Audience, ValidRelay,
@@ -35,9 +36,6 @@ use crate::{
     problem::chain,
     secret::writer::SecretError,
 };
-
-/// The senders file is written at most this often: with many senders it is large, and each write is a reload.
-const SENDERS_INTERVAL: SignedDuration = SignedDuration::from_secs(5);
 
 /// When a relay is looked at again although nothing changed: time alone makes a file late, a gateway silent or a queue
 /// old, and Secrets are put again within the hour. It costs no call.
@@ -87,6 +85,7 @@ pub async fn reconcile(
     let facts = context.facts(&relay, Timestamp::now());
     let mut look = Look {
         memory: context.relays.recall(&key),
+        is_consent_written: false,
         context: &context,
         facts,
         key: key.clone(),
@@ -130,6 +129,23 @@ struct Look<'a> {
     facts: Facts,
     key: Key,
     memory: RelayMemory,
+    /// Whether the senders file says who may send now, or will in a moment.
+    is_consent_written: bool,
+}
+
+/// Where the children of a relay go.
+fn target<'a>(context: &'a Context, key: &'a Key, facts: &'a Facts) -> Target<'a> {
+    Target {
+        applier: &context.applier,
+        stores: &context.stores,
+        owner: Owner {
+            namespace: &key.0,
+            relay: &key.1,
+            uid: facts.relay.metadata.uid.as_deref().unwrap_or_default(),
+            relay_uids: &facts.relay_uids,
+        },
+        capabilities: facts.capabilities,
+    }
 }
 
 /// What the children became, and the error that ended it early.
@@ -147,6 +163,26 @@ impl Programmed {
             error: None,
             next_change: None,
         }
+    }
+
+    fn failed(error: ReconcileError) -> Self {
+        Self {
+            outcome: ApplyOutcome::Failed {
+                message: chain(&error),
+            },
+            error: Some(error),
+            next_change: None,
+        }
+    }
+
+    /// With what became of the senders file. The first error is the one that is told.
+    fn and(mut self, withdrawn: Result<Option<Timestamp>, ReconcileError>) -> Self {
+        match withdrawn {
+            Ok(waits) => self.next_change = self.next_change.into_iter().chain(waits).min(),
+            Err(error) if self.error.is_none() => return Self::failed(error),
+            Err(error) => warn!(error = chain(&error), "the senders file is not written"),
+        }
+        self
     }
 }
 
@@ -206,6 +242,9 @@ impl Look<'_> {
             (Some(valid), Some(plan)) => Box::pin(self.program(valid, plan)).await,
             _ => Programmed::nothing(),
         };
+        if !self.is_consent_written && self.can_write() {
+            programmed = programmed.and(self.withdraw().await);
+        }
         if let (Some(plan), None) = (&plan, &programmed.error) {
             programmed.error = self.act(plan, &mut found).await.err();
         }
@@ -223,6 +262,11 @@ impl Look<'_> {
                 self.rest(plan.as_ref(), programmed.next_change),
             )),
         }
+    }
+
+    /// Whether what is there can be changed at all.
+    fn can_write(&self) -> bool {
+        self.facts.is_served && !self.facts.namespace_is_terminating
     }
 
     /// What the plan does besides children: one pod restarts, claims grow.
@@ -276,13 +320,7 @@ impl Look<'_> {
                 error: Some(error.into()),
                 next_change: None,
             },
-            Err(error) => Programmed {
-                outcome: ApplyOutcome::Failed {
-                    message: chain(&error),
-                },
-                error: Some(error),
-                next_change: None,
-            },
+            Err(error) => Programmed::failed(error),
         }
     }
 
@@ -294,19 +332,7 @@ impl Look<'_> {
     ) -> Result<Programmed, ReconcileError> {
         let relay = Arc::clone(&self.facts.relay);
         self.context.applier.add_finalizer(relay.as_ref()).await?;
-        let uid = relay.uid().unwrap_or_default();
-        let uids = self.facts.relay_uids.clone();
-        let target = Target {
-            applier: &self.context.applier,
-            stores: &self.context.stores,
-            owner: Owner {
-                namespace: &self.key.0,
-                relay: &self.key.1,
-                uid: &uid,
-                relay_uids: &uids,
-            },
-            capabilities: self.facts.capabilities,
-        };
+        let target = target(self.context, &self.key, &self.facts);
         let anchor = target.anchor(&relay).await?;
         let children = &self.facts.children;
         let keys = keys::rotations(
@@ -334,6 +360,16 @@ impl Look<'_> {
             reported: build::Reported::of(&self.facts),
         };
         let made = build::children(&request)?;
+        let outcome = ApplyOutcome::Applied {
+            document_number: build::config_map::number_of(&made.config),
+            senders_number: build::config_map::number_of(&made.senders),
+            generation: valid.generation,
+            senders: admissions.rows.len(),
+        };
+        let written = &mut self.memory.senders_written;
+        let waits = consent::write(&target, &self.facts, &made.senders, written).await;
+        // A file that cannot be written as a whole is not pruned either.
+        self.is_consent_written = true;
         let issued = secrets::write(
             self.context,
             &self.facts,
@@ -343,29 +379,11 @@ impl Look<'_> {
         )
         .await;
         self.memory.issued = issued?.or(self.memory.issued);
-        let is_due = self
-            .memory
-            .senders_written
-            .is_none_or(|written| self.facts.now.duration_since(written) >= SENDERS_INTERVAL);
-        let is_new = children
-            .senders
-            .as_ref()
-            .is_none_or(|live| live.data != made.senders.data);
-        let outcome = ApplyOutcome::Applied {
-            document_number: build::config_map::number_of(&made.config),
-            senders_number: build::config_map::number_of(&made.senders),
-            generation: valid.generation,
-            senders: admissions.rows.len(),
-        };
-        Box::pin(target.apply(made, is_due || !is_new)).await?;
-        let waits = (is_new && !is_due).then(|| self.facts.now + SENDERS_INTERVAL);
-        if is_new && is_due {
-            self.memory.senders_written = Some(self.facts.now);
-        }
+        Box::pin(target.apply(made)).await?;
         let next_change = admissions
             .next_change
             .into_iter()
-            .chain(waits)
+            .chain(waits?)
             .chain(keys.next_change(valid.key_rotation))
             .min();
         self.publish(&keys, admissions);
