@@ -16,7 +16,7 @@ use crate::{
     apply::Applier,
     fence::Fence,
     gateways::Gateways,
-    installation::Installation,
+    installation::{Installation, InstallationError},
     mail_relay::{
         dereference::{self, Around},
         facts::Facts,
@@ -49,6 +49,8 @@ pub struct Context {
     pub fence: Arc<Fence>,
     /// The installation's own keys, once they were read.
     pub installation: watch::Receiver<Option<Arc<Installation>>>,
+    /// Why they were not read, when that was tried last.
+    pub installation_failure: watch::Receiver<Option<Arc<InstallationError>>>,
     /// Asks the gateways.
     pub gateways: Arc<Gateways>,
     /// The keys of ServiceAccount tokens.

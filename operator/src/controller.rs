@@ -29,7 +29,7 @@ use crate::{
     context::{Context, Key, Memories},
     fence::Fence,
     gateways::{Gateways, RelayName, question},
-    installation::Installation,
+    installation::{Installation, InstallationError},
     lease::Lease,
     mail_relay, mail_sender,
     mail_sender::board::Board,
@@ -145,6 +145,7 @@ async fn lead(
     // The leader ends by ending everything: nobody is told that it stopped leading.
     let (_leads, leading) = watch::channel(true);
     let (installation, installed) = watch::channel(None);
+    let (failure, failed) = watch::channel(None);
     let capabilities = watch::Sender::new(kinds(&client).await);
     let (gateways, heard) = Gateways::new();
     let issuers = settings.service_account_issuers.clone();
@@ -152,6 +153,7 @@ async fn lead(
         applier: Applier::new(client.clone()),
         secrets: SecretWriter::new(client.clone(), Arc::clone(&fence)),
         installation: installed,
+        installation_failure: failed,
         gateways: Arc::clone(&gateways),
         token_keys: TokenKeys::new(client.clone(), issuers),
         capabilities: capabilities.subscribe(),
@@ -171,6 +173,7 @@ async fn lead(
         client.clone(),
         Arc::clone(&context),
         installation,
+        failure,
     ));
     tasks.spawn(async move { capabilities::keep(&client, &capabilities).await });
     let (keys, told) = (Arc::clone(&context.token_keys), leading.clone());
@@ -233,6 +236,7 @@ async fn keep_installation(
     client: Client,
     context: Arc<Context>,
     installation: watch::Sender<Option<Arc<Installation>>>,
+    failure: watch::Sender<Option<Arc<InstallationError>>>,
 ) {
     loop {
         let namespace = &context.settings.namespace;
@@ -243,7 +247,15 @@ async fn keep_installation(
                 context.look_at_everything();
                 return std::future::pending().await;
             }
-            Err(error) => warn!(error = chain(&error), "no keys of the installation"),
+            Err(error) => {
+                let text = chain(&error);
+                warn!(error = text, "no keys of the installation");
+                let before = failure.send_replace(Some(Arc::new(error)));
+                // Each relay says why.
+                if before.is_none_or(|before| chain(before.as_ref()) != text) {
+                    context.look_at_everything();
+                }
+            }
         }
         let proof = async {
             if context.fence.is_proved() {

@@ -31,7 +31,7 @@ use crate::{
     certificate::CertificateError,
     context::{Context, Key, RelayMemory},
     gateways,
-    installation::Installation,
+    installation::{Installation, InstallationError},
     mail_sender::admission,
     problem::chain,
     secret::writer::SecretError,
@@ -82,6 +82,10 @@ pub async fn reconcile(
     context: Arc<Context>,
 ) -> Result<Action, ReconcileError> {
     let key = (relay.namespace().unwrap_or_default(), relay.name_any());
+    if context.installation.borrow().is_none() && context.installation_failure.borrow().is_none() {
+        // Every relay is looked at once the keys were asked for, whatever became of it.
+        return Ok(Action::requeue(UNDER_WAY));
+    }
     let facts = context.facts(&relay, Timestamp::now());
     let mut look = Look {
         memory: context.relays.recall(&key),
@@ -131,6 +135,15 @@ struct Look<'a> {
     memory: RelayMemory,
     /// Whether the senders file says who may send now, or will in a moment.
     is_consent_written: bool,
+}
+
+/// Why nothing is written without the installation's keys.
+fn keys_missing(failure: &InstallationError) -> ApplyOutcome {
+    if matches!(failure, InstallationError::Write(SecretError::Fence)) {
+        return ApplyOutcome::FenceMissing;
+    }
+    let message = format!("the installation's keys cannot be read: {}", chain(failure));
+    ApplyOutcome::Failed { message }
 }
 
 /// Where the children of a relay go.
@@ -189,7 +202,7 @@ impl Programmed {
 impl Look<'_> {
     /// Has exactly the pods there are asked for their status, with the link keys that they may have; and the keys of
     /// tokens fetched that one of them did not know.
-    fn ask_gateways(&self) {
+    fn ask_gateways(&mut self) {
         let (namespace, relay) = (&self.key.0, &self.key.1);
         let Some(installation) = self.context.installation.borrow().clone() else {
             return;
@@ -208,6 +221,8 @@ impl Look<'_> {
         self.context
             .gateways
             .watch(namespace, relay, &keys, targets);
+        // Who is asked for the first time is known to be, too.
+        self.facts.gateways = self.context.gateways.of_relay(namespace, relay);
         for report in self.facts.gateways.values().filter_map(Heard::report) {
             self.context.token_keys.want(&report.status.unknown_key_ids);
         }
@@ -245,7 +260,8 @@ impl Look<'_> {
         if !self.is_consent_written && self.can_write() {
             programmed = programmed.and(self.withdraw().await);
         }
-        if let (Some(plan), None) = (&plan, &programmed.error) {
+        let is_applied = matches!(programmed.outcome, ApplyOutcome::Applied { .. });
+        if let (Some(plan), true) = (&plan, is_applied) {
             programmed.error = self.act(plan, &mut found).await.err();
         }
         self.tell(
@@ -305,11 +321,19 @@ impl Look<'_> {
         Ok(())
     }
 
+    /// What came of a try without the installation's keys; nothing if they are there. Who read them tells every relay
+    /// when they are.
+    fn without_keys(&self) -> Option<ApplyOutcome> {
+        let failure = self.context.installation_failure.borrow().clone()?;
+        let is_there = self.context.installation.borrow().is_some();
+        (!is_there).then(|| keys_missing(&failure))
+    }
+
     /// Writes everything a valid relay needs.
     async fn program(&mut self, valid: &ValidRelay, plan: &Plan) -> Programmed {
         let Some(installation) = self.context.installation.borrow().clone() else {
             return Programmed {
-                outcome: ApplyOutcome::FenceMissing,
+                outcome: self.without_keys().unwrap_or(ApplyOutcome::NotTried),
                 ..Programmed::nothing()
             };
         };
@@ -394,3 +418,6 @@ impl Look<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

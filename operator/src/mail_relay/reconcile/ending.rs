@@ -38,7 +38,7 @@ impl Look<'_> {
             let result = self.drain(&plan).await;
             let (findings, valid) = validate(&relay, Audience::Cluster);
             let outcome = match &result {
-                Ok(()) => ApplyOutcome::NotTried,
+                Ok(()) => self.without_keys().unwrap_or(ApplyOutcome::NotTried),
                 Err(error) => ApplyOutcome::Failed {
                     message: chain(error),
                 },
