@@ -3,7 +3,7 @@
 //! Nothing of it is needed to be right: a new leader begins with an empty memory and asks a few questions more.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -20,7 +20,7 @@ use crate::{
     mail_relay::{
         dereference::{self, Around},
         facts::Facts,
-        plan::{Notice, turns::Stage},
+        plan::{Notice, turns::Turns},
     },
     mail_sender::board::Board,
     metrics::Metrics,
@@ -65,6 +65,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// Asks for other objects to be looked at.
     pub triggers: Triggers,
+    /// Whose turn it is on an upgrade.
+    pub turns: Turns,
     /// What is remembered of each relay.
     pub relays: Memories<RelayMemory>,
     /// What is remembered of each sender.
@@ -80,8 +82,10 @@ pub struct RelayMemory {
     pub senders_written: Option<Timestamp>,
     /// When a certificate was issued for its listeners.
     pub issued: Option<Timestamp>,
-    /// How far its rollout is, for the other relays.
-    pub stage: Option<Stage>,
+    /// What people were told when it was looked at last.
+    pub notices: Vec<Notice>,
+    /// Looks in a row in which somebody else wrote first, as far as the caches show.
+    pub conflicts: u32,
     /// Reconciles that failed in a row.
     pub failures: u32,
 }
@@ -124,15 +128,6 @@ impl<T: Clone + Default> Memories<T> {
     /// Forgets an object that is gone.
     pub fn forget(&self, key: &Key) {
         self.lock().remove(key);
-    }
-
-    /// Of every object.
-    pub fn map<U>(&self, of: impl Fn(&T) -> Option<U>) -> BTreeMap<Key, U> {
-        let all = self.lock();
-        let known = all
-            .iter()
-            .filter_map(|(key, memory)| Some((key.clone(), of(memory)?)));
-        known.collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, T>> {
@@ -194,6 +189,16 @@ impl Context {
     pub fn has_relay(&self, (namespace, name): &Key) -> bool {
         let reference = ObjectRef::new(name).within(namespace);
         self.stores.relays.get(&reference).is_some()
+    }
+
+    /// The relays there are in the namespaces that are served.
+    pub fn served_relays(&self) -> Vec<Key> {
+        let relays = self.stores.relays.state();
+        let keys = relays
+            .iter()
+            .map(|relay| (relay.namespace().unwrap_or_default(), relay.name_any()));
+        keys.filter(|(namespace, _)| self.settings.relay_namespaces.serve(namespace))
+            .collect()
     }
 
     /// Asks for a look at everything: something changed that concerns all.

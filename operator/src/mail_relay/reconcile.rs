@@ -21,7 +21,7 @@ use super::{
     build::{self, BuildError, Owners, Request, place},
     facts::{Facts, Heard},
     keys, live,
-    plan::{self, Plan, turns},
+    plan::{self, Plan},
     status::{ApplyOutcome, Reason},
     validate,
 };
@@ -263,6 +263,8 @@ impl Look<'_> {
         let is_applied = matches!(programmed.outcome, ApplyOutcome::Applied { .. });
         if let (Some(plan), true) = (&plan, is_applied) {
             programmed.error = self.act(plan, &mut found).await.err();
+        } else {
+            self.context.turns.pass(&self.key);
         }
         self.tell(
             &findings,
@@ -292,13 +294,12 @@ impl Look<'_> {
         found: &mut Vec<(Reason, String)>,
     ) -> Result<(), ReconcileError> {
         let applier = &self.context.applier;
-        let stage = turns::stage(&self.facts, plan);
-        self.memory.stage = Some(stage);
-        let mut stages = self.context.relays.map(|memory| memory.stage);
-        stages.insert(self.key.clone(), stage);
-        if let Some(pod) = &plan.restart
-            && turns::may_roll(&self.key, &stages)
-        {
+        let relays = self.context.served_relays();
+        let has_turn = self
+            .context
+            .turns
+            .take(&self.key, &self.facts, plan, &relays);
+        if let Some(pod) = plan.restart.as_ref().filter(|_| has_turn) {
             info!(
                 namespace = self.key.0,
                 pod = pod.name,

@@ -33,6 +33,8 @@ impl Look<'_> {
         {
             return Ok(Next::Gone);
         }
+        // What it did not finish must not keep others from their upgrade: a drain may last for days.
+        self.context.turns.pass(&self.key);
         let plan = plan::ending(&self.facts);
         if !plan.is_over {
             let result = self.drain(&plan).await;

@@ -146,6 +146,7 @@ impl Look<'_> {
         self.context.applier.forget(namespace, relay);
         self.context.secrets.forget(namespace, &names::keys(relay));
         self.context.relays.forget(&self.key);
+        self.context.turns.forget(&self.key);
         self.context.gateways.forget(namespace, relay);
         self.context.metrics.forget(namespace, relay);
         for (namespace, name) in self.context.board.forget(&self.key) {
