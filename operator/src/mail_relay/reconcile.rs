@@ -45,6 +45,12 @@ const AT_REST: Duration = Duration::from_mins(1);
 /// not there yet.
 const UNDER_WAY: Duration = Duration::from_secs(5);
 
+/// When a relay is looked at again of which the caches show less than was written.
+const CAUGHT_UP: Duration = Duration::from_secs(1);
+
+/// So many looks in a row may find that before it is told as a failure: then somebody writes against us.
+const MOST_CONFLICTS: u32 = 5;
+
 /// Why a reconcile did not come to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
@@ -63,6 +69,10 @@ pub enum ReconcileError {
 }
 
 impl ReconcileError {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Apply(error) if error.is_conflict())
+    }
+
     /// When another try makes sense.
     pub fn retry(&self) -> Retry {
         match self {
@@ -265,6 +275,18 @@ impl Look<'_> {
             programmed.error = self.act(plan, &mut found).await.err();
         } else {
             self.context.turns.pass(&self.key);
+        }
+        if programmed
+            .error
+            .as_ref()
+            .is_some_and(ReconcileError::is_conflict)
+            && self.memory.conflicts < MOST_CONFLICTS
+        {
+            self.memory.conflicts += 1;
+            return Ok(Next::Again(CAUGHT_UP));
+        }
+        if programmed.error.is_none() {
+            self.memory.conflicts = 0;
         }
         self.tell(
             &findings,
