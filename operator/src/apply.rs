@@ -26,7 +26,7 @@ use self::{
     memory::Memory,
     wire::{APPLY, Place},
 };
-use crate::{call::CallError, labels};
+use crate::labels;
 
 /// For whom a child is applied.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +90,7 @@ impl Applier {
     /// Makes the API server's object be like `object`, unless it is somebody else's. `live` is the watched object's
     /// metadata; without one the API server is asked. The answer is the object's metadata as it is now.
     ///
-    /// A `resourceVersion` in `object` is a precondition: [`CallError::Conflict`] when the object is another by now.
+    /// A `resourceVersion` in `object` is a precondition: [`ApplyError::is_conflict`] when the object is another by now.
     ///
     /// # Errors
     /// [`ApplyError::Foreign`] when the object is not ours, else by the cause of the failed call.
@@ -169,12 +169,12 @@ impl Applier {
             Live::Watched(found) => found,
             Live::Unwatched => None,
         };
+        let has_precondition = object.pointer("/metadata/resourceVersion").is_some();
         let applied = match self.try_apply(place, &object, found, owner).await {
             // It was replaced or made between our look and our apply: look once more.
-            Err(ApplyError::Call {
-                source: CallError::Conflict(_),
-                ..
-            }) => self.try_apply(place, &object, None, owner).await?,
+            Err(error) if error.is_conflict() && !has_precondition => {
+                self.try_apply(place, &object, None, owner).await?
+            }
             result => result?,
         };
         self.memory

@@ -3,7 +3,7 @@
 //! Nothing of it is needed to be right: a new leader begins with an empty memory and asks a few questions more.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -17,12 +17,12 @@ use crate::{
     apply::Applier,
     fence::Fence,
     gateways::Gateways,
-    installation::Installation,
+    installation::{Installation, InstallationError},
     mail_relay::{
         build::Written,
         dereference::{self, Around},
         facts::Facts,
-        plan::{Notice, turns::Stage},
+        plan::{Notice, turns::Turns},
     },
     mail_sender::board::Board,
     metrics::Metrics,
@@ -52,6 +52,8 @@ pub struct Context {
     pub fence: Arc<Fence>,
     /// The installation's own keys, once they were read.
     pub installation: watch::Receiver<Option<Arc<Installation>>>,
+    /// Why they were not read, when that was tried last.
+    pub installation_failure: watch::Receiver<Option<Arc<InstallationError>>>,
     /// Asks the gateways.
     pub gateways: Arc<Gateways>,
     /// The keys of ServiceAccount tokens.
@@ -66,6 +68,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// Asks for other objects to be looked at.
     pub triggers: Triggers,
+    /// Whose turn it is on an upgrade.
+    pub turns: Turns,
     /// What is remembered of each relay.
     pub relays: Memories<RelayMemory>,
     /// What is remembered of each sender.
@@ -83,10 +87,12 @@ pub struct RelayMemory {
     pub issued: Option<Issued>,
     /// The files that gateways go by, as they were written last.
     pub written: Written,
-    /// How far its rollout is, for the other relays.
-    pub stage: Option<Stage>,
     /// What its gateways had read when its senders were last told.
     pub progress: Vec<Progress>,
+    /// What people were told when it was looked at last.
+    pub notices: Vec<Notice>,
+    /// Looks in a row in which somebody else wrote first, as far as the caches show.
+    pub conflicts: u32,
     /// Reconciles that failed in a row.
     pub failures: u32,
 }
@@ -152,15 +158,6 @@ impl<T: Clone + Default> Memories<T> {
         self.lock().retain(|key, _| is_kept(key));
     }
 
-    /// Of every object.
-    pub fn map<U>(&self, of: impl Fn(&T) -> Option<U>) -> BTreeMap<Key, U> {
-        let all = self.lock();
-        let known = all
-            .iter()
-            .filter_map(|(key, memory)| Some((key.clone(), of(memory)?)));
-        known.collect()
-    }
-
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -224,6 +221,16 @@ impl Context {
     pub fn has_relay(&self, (namespace, name): &Key) -> bool {
         let reference = ObjectRef::new(name).within(namespace);
         self.stores.relays.get(&reference).is_some()
+    }
+
+    /// The relays there are in the namespaces that are served.
+    pub fn served_relays(&self) -> Vec<Key> {
+        let relays = self.stores.relays.state();
+        let keys = relays
+            .iter()
+            .map(|relay| (relay.namespace().unwrap_or_default(), relay.name_any()));
+        keys.filter(|(namespace, _)| self.settings.relay_namespaces.serve(namespace))
+            .collect()
     }
 
     /// Asks for a look at everything: something changed that concerns all.

@@ -31,9 +31,11 @@ use crate::{
     context::{Context, Key, Memories},
     fence::Fence,
     gateways::{Gateways, RelayName, question},
-    installation::Installation,
+    installation::{Installation, InstallationError},
     lease::Lease,
-    mail_relay, mail_sender,
+    mail_relay,
+    mail_relay::plan::turns::Turns,
+    mail_sender,
     mail_sender::board::Board,
     metrics::Metrics,
     names,
@@ -157,6 +159,7 @@ async fn lead(
     // The leader ends by ending everything: nobody is told that it stopped leading.
     let (_leads, leading) = watch::channel(true);
     let (installation, installed) = watch::channel(None);
+    let (failure, failed) = watch::channel(None);
     let capabilities = watch::Sender::new(kinds(&client).await);
     let (gateways, heard) = Gateways::new();
     let issuers = settings.service_account_issuers.clone();
@@ -164,11 +167,13 @@ async fn lead(
         applier: Applier::new(client.clone()),
         secrets: SecretWriter::new(client.clone(), Arc::clone(&fence)),
         installation: installed,
+        installation_failure: failed,
         gateways: Arc::clone(&gateways),
         token_keys: TokenKeys::new(client.clone(), issuers),
         capabilities: capabilities.subscribe(),
         board: Board::default(),
         recorder: Arc::new(Recorder::new(client.clone(), identity)),
+        turns: Turns::default(),
         relays: Memories::default(),
         senders: Memories::default(),
         settings,
@@ -183,6 +188,7 @@ async fn lead(
         client.clone(),
         Arc::clone(&context),
         installation,
+        failure,
     ));
     tasks.spawn(async move { capabilities::keep(&client, &capabilities).await });
     let (keys, told) = (Arc::clone(&context.token_keys), leading.clone());
@@ -253,6 +259,7 @@ async fn keep_installation(
     client: Client,
     context: Arc<Context>,
     installation: watch::Sender<Option<Arc<Installation>>>,
+    failure: watch::Sender<Option<Arc<InstallationError>>>,
 ) {
     loop {
         let namespace = &context.settings.namespace;
@@ -263,7 +270,15 @@ async fn keep_installation(
                 context.look_at_everything();
                 return std::future::pending().await;
             }
-            Err(error) => warn!(error = chain(&error), "no keys of the installation"),
+            Err(error) => {
+                let text = chain(&error);
+                warn!(error = text, "no keys of the installation");
+                let before = failure.send_replace(Some(Arc::new(error)));
+                // Each relay says why.
+                if before.is_none_or(|before| chain(before.as_ref()) != text) {
+                    context.look_at_everything();
+                }
+            }
         }
         let proof = async {
             if context.fence.is_proved() {

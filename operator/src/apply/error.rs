@@ -39,6 +39,11 @@ impl ApplyError {
         }
     }
 
+    /// Whether the object is another than the one that was looked at.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self.cause(), Some(CallError::Conflict(_)))
+    }
+
     /// When another try makes sense. Somebody else's object is not watched.
     pub fn retry(&self) -> Retry {
         self.cause().map_or(Retry::OnChange, CallError::retry)

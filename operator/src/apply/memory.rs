@@ -20,6 +20,9 @@ use super::{Live, wire::Place};
 /// How long an apply is believed of an object that nobody watches.
 const BELIEVED: Duration = Duration::from_hours(1);
 
+/// How long a watch may lag behind our own write.
+const LAG: Duration = Duration::from_secs(10);
+
 /// SHA-256.
 pub(super) type Digest = Vec<u8>;
 
@@ -92,6 +95,7 @@ impl Memory {
             return None;
         };
         let settled = match live {
+            Live::Watched(Some(live)) if is_behind(answer, live) && at.elapsed() < LAG => answer,
             Live::Watched(live) => live.filter(|live| is_untouched(answer, live))?,
             Live::Unwatched if at.elapsed() < BELIEVED => answer,
             Live::Unwatched => return None,
@@ -142,6 +146,16 @@ impl Memory {
     }
 }
 
+/// Whether the cache shows the object as it was before our write. Resource versions of one kind can be compared as
+/// numbers (Kubernetes API concepts, "Resource versions"); where they are none, nothing is known.
+fn is_behind(answer: &ObjectMeta, live: &ObjectMeta) -> bool {
+    let version = |of: &ObjectMeta| of.resource_version.as_deref()?.parse::<u64>().ok();
+    let is_older = version(live)
+        .zip(version(answer))
+        .is_some_and(|(live, answer)| live < answer);
+    answer.uid.is_some() && answer.uid == live.uid && is_older
+}
+
 fn is_untouched(answer: &ObjectMeta, live: &ObjectMeta) -> bool {
     let is_same_spec = answer.generation.is_some()
         && answer.generation == live.generation
@@ -171,6 +185,19 @@ mod tests {
         let other = json!({"metadata": {"name": "a", "resourceVersion": "7"}, "data": {"k": "w"}});
         assert_eq!(digest(&object), digest(&later));
         assert_ne!(digest(&object), digest(&other));
+    }
+
+    #[test]
+    fn a_cache_that_lags_behind_our_own_write_is_no_change() {
+        let answer = meta(json!({"uid": "u", "resourceVersion": "10"}));
+        for (live, expected) in [
+            (json!({"uid": "u", "resourceVersion": "9"}), true),
+            (json!({"uid": "u", "resourceVersion": "11"}), false),
+            (json!({"uid": "v", "resourceVersion": "9"}), false),
+            (json!({"uid": "u", "resourceVersion": "x"}), false),
+        ] {
+            assert_eq!(is_behind(&answer, &meta(live.clone())), expected, "{live}");
+        }
     }
 
     #[test]

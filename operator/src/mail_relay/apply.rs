@@ -39,16 +39,15 @@ pub struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// Applies the children of a relay. `with_senders` is false while the senders file was written a moment ago: it can
-    /// wait, and with many senders it is large.
+    /// Applies the children of a relay, but for the senders file: see [`Self::senders`].
     ///
     /// # Errors
     /// At the first child that is somebody else's or cannot be written; those before it stay written.
-    pub async fn apply(&self, children: Children, with_senders: bool) -> Result<(), ApplyError> {
+    pub async fn apply(&self, children: Children) -> Result<(), ApplyError> {
         let Children {
             service_account,
             config,
-            senders,
+            senders: _,
             authority,
             service,
             headless_service,
@@ -74,9 +73,6 @@ impl Target<'_> {
         }
         // Before the pods: what a gateway goes by is there when it starts.
         self.one(&config, meta(map(&config).as_ref())).await?;
-        if with_senders {
-            self.one(&senders, meta(map(&senders).as_ref())).await?;
-        }
         for service in [&service, &headless_service] {
             let live = stores.services.find(namespace, &service.name_any());
             self.one(service, meta(live.as_ref())).await?;
@@ -99,6 +95,16 @@ impl Target<'_> {
             .await?;
         self.monitor("PrometheusRule", prometheus_rule, kinds.prometheus_rule)
             .await
+    }
+
+    /// Applies the senders file. It goes first and waits for nothing: it is where consent that was withdrawn ends.
+    ///
+    /// # Errors
+    /// As [`Self::one`].
+    pub async fn senders(&self, senders: &ConfigMap) -> Result<(), ApplyError> {
+        let name = senders.name_any();
+        let live = self.stores.config_maps.find(self.owner.namespace, &name);
+        self.one(senders, meta(live.as_ref())).await.map(drop)
     }
 
     /// Applies the anchor, whose uid the other children need.

@@ -37,7 +37,7 @@ use super::{
     validate::{CertificateSource, ValidRelay},
 };
 use crate::settings::{Capabilities, Settings};
-pub use config_map::{anchor, with_replicas};
+pub use config_map::{anchor, with_replicas, without_senders};
 pub use gateway_config::{Terms, gateway_config, senders, text};
 pub use owner::Owners;
 pub use place::Place;

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     core::v1::{ConfigMap, PersistentVolumeClaim, Pod},
@@ -17,6 +17,9 @@ use posthouse_api::{MailRelay, MailSender};
 use posthouse_config::{Status, document::Issuer};
 
 use crate::{grant::Namespace, settings::Capabilities};
+
+/// For how long a gateway that was not heard yet is waited for: three questions.
+const HEARING: SignedDuration = SignedDuration::from_secs(30);
 
 /// Everything a reconcile goes by.
 #[derive(Clone, Debug)]
@@ -91,6 +94,14 @@ pub struct Report {
 }
 
 impl Heard {
+    /// Whether its first answer may still be on its way. Of who is not asked at all nothing is awaited.
+    pub fn is_awaited(&self, now: Timestamp) -> bool {
+        match self {
+            Self::Nothing { since } => now.duration_since(*since) < HEARING,
+            Self::Silent { .. } | Self::Report(_) => false,
+        }
+    }
+
     /// The last answer, however old.
     pub fn last(&self) -> Option<&Report> {
         match self {

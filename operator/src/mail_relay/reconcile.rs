@@ -3,16 +3,17 @@
 //! Everything is decided afresh from facts; what could not be done now is tried again, later and later. An edit that is
 //! invalid changes nothing that runs. [`ending`] is the way of a relay that is being deleted.
 
+mod consent;
 mod ending;
 mod secrets;
 mod told;
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::{ResourceExt, runtime::controller::Action};
 use posthouse_api::MailRelay;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     Audience, ValidRelay,
@@ -20,7 +21,7 @@ use super::{
     build::{self, BuildError, Owners, Request, place},
     facts::{Facts, Heard},
     keys, live,
-    plan::{self, Plan, turns},
+    plan::{self, Plan},
     status::{ApplyOutcome, Reason},
     validate,
 };
@@ -30,14 +31,11 @@ use crate::{
     certificate::CertificateError,
     context::{Context, Key, RelayMemory},
     gateways,
-    installation::Installation,
+    installation::{Installation, InstallationError},
     mail_sender::admission,
     problem::chain,
     secret::writer::SecretError,
 };
-
-/// The senders file is written at most this often: with many senders it is large, and each write is a reload.
-const SENDERS_INTERVAL: SignedDuration = SignedDuration::from_secs(5);
 
 /// When a relay is looked at again although nothing changed: time alone makes a file late, a gateway silent or a queue
 /// old, and Secrets are put again within the hour. It costs no call.
@@ -46,6 +44,12 @@ const AT_REST: Duration = Duration::from_mins(1);
 /// When a relay is looked at again in which something goes on that time alone moves: a drain, a rollout, a file that is
 /// not there yet.
 const UNDER_WAY: Duration = Duration::from_secs(5);
+
+/// When a relay is looked at again of which the caches show less than was written.
+const CAUGHT_UP: Duration = Duration::from_secs(1);
+
+/// So many looks in a row may find that before it is told as a failure: then somebody writes against us.
+const MOST_CONFLICTS: u32 = 5;
 
 /// Why a reconcile did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +69,10 @@ pub enum ReconcileError {
 }
 
 impl ReconcileError {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Apply(error) if error.is_conflict())
+    }
+
     /// When another try makes sense.
     pub fn retry(&self) -> Retry {
         match self {
@@ -84,9 +92,14 @@ pub async fn reconcile(
     context: Arc<Context>,
 ) -> Result<Action, ReconcileError> {
     let key = (relay.namespace().unwrap_or_default(), relay.name_any());
+    if context.installation.borrow().is_none() && context.installation_failure.borrow().is_none() {
+        // Every relay is looked at once the keys were asked for, whatever became of it.
+        return Ok(Action::requeue(UNDER_WAY));
+    }
     let facts = context.facts(&relay, Timestamp::now());
     let mut look = Look {
         memory: context.relays.recall(&key),
+        is_consent_written: false,
         context: &context,
         facts,
         key: key.clone(),
@@ -130,6 +143,32 @@ struct Look<'a> {
     facts: Facts,
     key: Key,
     memory: RelayMemory,
+    /// Whether the senders file says who may send now, or will in a moment.
+    is_consent_written: bool,
+}
+
+/// Why nothing is written without the installation's keys.
+fn keys_missing(failure: &InstallationError) -> ApplyOutcome {
+    if matches!(failure, InstallationError::Write(SecretError::Fence)) {
+        return ApplyOutcome::FenceMissing;
+    }
+    let message = format!("the installation's keys cannot be read: {}", chain(failure));
+    ApplyOutcome::Failed { message }
+}
+
+/// Where the children of a relay go.
+fn target<'a>(context: &'a Context, key: &'a Key, facts: &'a Facts) -> Target<'a> {
+    Target {
+        applier: &context.applier,
+        stores: &context.stores,
+        owner: Owner {
+            namespace: &key.0,
+            relay: &key.1,
+            uid: facts.relay.metadata.uid.as_deref().unwrap_or_default(),
+            relay_uids: &facts.relay_uids,
+        },
+        capabilities: facts.capabilities,
+    }
 }
 
 /// What the children became, and the error that ended it early.
@@ -148,12 +187,32 @@ impl Programmed {
             next_change: None,
         }
     }
+
+    fn failed(error: ReconcileError) -> Self {
+        Self {
+            outcome: ApplyOutcome::Failed {
+                message: chain(&error),
+            },
+            error: Some(error),
+            next_change: None,
+        }
+    }
+
+    /// With what became of the senders file. The first error is the one that is told.
+    fn and(mut self, withdrawn: Result<Option<Timestamp>, ReconcileError>) -> Self {
+        match withdrawn {
+            Ok(waits) => self.next_change = self.next_change.into_iter().chain(waits).min(),
+            Err(error) if self.error.is_none() => return Self::failed(error),
+            Err(error) => warn!(error = chain(&error), "the senders file is not written"),
+        }
+        self
+    }
 }
 
 impl Look<'_> {
     /// Has exactly the pods there are asked for their status, with the link keys that they may have; and the keys of
     /// tokens fetched that one of them did not know.
-    fn ask_gateways(&self) {
+    fn ask_gateways(&mut self) {
         let (namespace, relay) = (&self.key.0, &self.key.1);
         let Some(installation) = self.context.installation.borrow().clone() else {
             return;
@@ -172,6 +231,8 @@ impl Look<'_> {
         self.context
             .gateways
             .watch(namespace, relay, &keys, targets);
+        // Who is asked for the first time is known to be, too.
+        self.facts.gateways = self.context.gateways.of_relay(namespace, relay);
         for report in self.facts.gateways.values().filter_map(Heard::report) {
             self.context.token_keys.want(&report.status.unknown_key_ids);
         }
@@ -206,8 +267,26 @@ impl Look<'_> {
             (Some(valid), Some(plan)) => Box::pin(self.program(valid, plan)).await,
             _ => Programmed::nothing(),
         };
-        if let (Some(plan), None) = (&plan, &programmed.error) {
+        if !self.is_consent_written && self.can_write() {
+            programmed = programmed.and(self.withdraw().await);
+        }
+        let is_applied = matches!(programmed.outcome, ApplyOutcome::Applied { .. });
+        if let (Some(plan), true) = (&plan, is_applied) {
             programmed.error = self.act(plan, &mut found).await.err();
+        } else {
+            self.context.turns.pass(&self.key);
+        }
+        if programmed
+            .error
+            .as_ref()
+            .is_some_and(ReconcileError::is_conflict)
+            && self.memory.conflicts < MOST_CONFLICTS
+        {
+            self.memory.conflicts += 1;
+            return Ok(Next::Again(CAUGHT_UP));
+        }
+        if programmed.error.is_none() {
+            self.memory.conflicts = 0;
         }
         self.tell(
             &findings,
@@ -225,6 +304,11 @@ impl Look<'_> {
         }
     }
 
+    /// Whether what is there can be changed at all.
+    fn can_write(&self) -> bool {
+        self.facts.is_served && !self.facts.namespace_is_terminating
+    }
+
     /// What the plan does besides children: one pod restarts, claims grow.
     async fn act(
         &mut self,
@@ -232,13 +316,12 @@ impl Look<'_> {
         found: &mut Vec<(Reason, String)>,
     ) -> Result<(), ReconcileError> {
         let applier = &self.context.applier;
-        let stage = turns::stage(&self.facts, plan);
-        self.memory.stage = Some(stage);
-        let mut stages = self.context.relays.map(|memory| memory.stage);
-        stages.insert(self.key.clone(), stage);
-        if let Some(pod) = &plan.restart
-            && turns::may_roll(&self.key, &stages)
-        {
+        let relays = self.context.served_relays();
+        let has_turn = self
+            .context
+            .turns
+            .take(&self.key, &self.facts, plan, &relays);
+        if let Some(pod) = plan.restart.as_ref().filter(|_| has_turn) {
             info!(
                 namespace = self.key.0,
                 pod = pod.name,
@@ -261,11 +344,19 @@ impl Look<'_> {
         Ok(())
     }
 
+    /// What came of a try without the installation's keys; nothing if they are there. Who read them tells every relay
+    /// when they are.
+    fn without_keys(&self) -> Option<ApplyOutcome> {
+        let failure = self.context.installation_failure.borrow().clone()?;
+        let is_there = self.context.installation.borrow().is_some();
+        (!is_there).then(|| keys_missing(&failure))
+    }
+
     /// Writes everything a valid relay needs.
     async fn program(&mut self, valid: &ValidRelay, plan: &Plan) -> Programmed {
         let Some(installation) = self.context.installation.borrow().clone() else {
             return Programmed {
-                outcome: ApplyOutcome::FenceMissing,
+                outcome: self.without_keys().unwrap_or(ApplyOutcome::NotTried),
                 ..Programmed::nothing()
             };
         };
@@ -276,13 +367,7 @@ impl Look<'_> {
                 error: Some(error.into()),
                 next_change: None,
             },
-            Err(error) => Programmed {
-                outcome: ApplyOutcome::Failed {
-                    message: chain(&error),
-                },
-                error: Some(error),
-                next_change: None,
-            },
+            Err(error) => Programmed::failed(error),
         }
     }
 
@@ -294,19 +379,7 @@ impl Look<'_> {
     ) -> Result<Programmed, ReconcileError> {
         let relay = Arc::clone(&self.facts.relay);
         self.context.applier.add_finalizer(relay.as_ref()).await?;
-        let uid = relay.uid().unwrap_or_default();
-        let uids = self.facts.relay_uids.clone();
-        let target = Target {
-            applier: &self.context.applier,
-            stores: &self.context.stores,
-            owner: Owner {
-                namespace: &self.key.0,
-                relay: &self.key.1,
-                uid: &uid,
-                relay_uids: &uids,
-            },
-            capabilities: self.facts.capabilities,
-        };
+        let target = target(self.context, &self.key, &self.facts);
         let anchor = target.anchor(&relay).await?;
         let children = &self.facts.children;
         let written = self.memory.written.clone();
@@ -331,6 +404,19 @@ impl Look<'_> {
             written: written.clone(),
         };
         let made = build::children(&request)?;
+        let outcome = ApplyOutcome::Applied {
+            document_number: build::config_map::number_of(&made.config),
+            senders_number: build::config_map::number_of(&made.senders),
+            generation: valid.generation,
+            senders: admissions.rows.len(),
+        };
+        let written = &mut self.memory.senders_written;
+        let waits = consent::write(&target, &self.facts, &made.senders, written).await;
+        // A file that cannot be written as a whole is not pruned either.
+        self.is_consent_written = true;
+        if matches!(waits, Ok(None)) {
+            self.memory.written.senders = Some(Arc::new(made.senders.clone()));
+        }
         let issued = secrets::write(
             self.context,
             &self.facts,
@@ -340,35 +426,13 @@ impl Look<'_> {
         )
         .await;
         self.memory.issued = issued?.or(self.memory.issued);
-        let is_due = self
-            .memory
-            .senders_written
-            .is_none_or(|written| self.facts.now.duration_since(written) >= SENDERS_INTERVAL);
-        let is_new = children
-            .senders
-            .as_ref()
-            .is_none_or(|live| live.data != made.senders.data);
-        let outcome = ApplyOutcome::Applied {
-            document_number: build::config_map::number_of(&made.config),
-            senders_number: build::config_map::number_of(&made.senders),
-            generation: valid.generation,
-            senders: admissions.rows.len(),
-        };
         // Also when not all of it gets there.
         self.memory.written.config = Some(Arc::new(made.config.clone()));
-        let with_senders = is_due || !is_new;
-        if with_senders {
-            self.memory.written.senders = Some(Arc::new(made.senders.clone()));
-        }
-        Box::pin(target.apply(made, with_senders)).await?;
-        let waits = (is_new && !is_due).then(|| self.facts.now + SENDERS_INTERVAL);
-        if is_new && is_due {
-            self.memory.senders_written = Some(self.facts.now);
-        }
+        Box::pin(target.apply(made)).await?;
         let next_change = admissions
             .next_change
             .into_iter()
-            .chain(waits)
+            .chain(waits?)
             .chain(keys.next_change(valid.key_rotation))
             .min();
         self.publish(&keys, admissions);
@@ -379,3 +443,6 @@ impl Look<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

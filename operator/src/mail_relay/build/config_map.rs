@@ -126,10 +126,38 @@ pub fn with_replicas(live: &ConfigMap, replicas: u32) -> Option<ConfigMap> {
         members.insert("number".to_owned(), Value::from(number.saturating_add(1)));
         gateway_config::ordered(&value).ok()?
     };
-    let metadata = &live.metadata;
     let is_anchor = |owner: &OwnerReference| owner.kind == "ConfigMap";
+    Some(again(live, document::FILE_NAME, text, is_anchor))
+}
+
+/// The live senders file with the next number and without the rows of MailSenders that are gone, by uid, for a relay
+/// whose spec may be invalid by now. Members we do not know stay. `None` if no row has to go, or none can be read.
+pub fn without_senders(live: &ConfigMap, is_gone: impl Fn(&str) -> bool) -> Option<ConfigMap> {
+    let text = live.data.as_ref()?.get(senders::FILE_NAME)?;
+    let mut value: Value = serde_json::from_str(text).ok()?;
+    let number = value.get("number")?.as_u64()?;
+    let members = value.as_object_mut()?;
+    let rows = members.get_mut("senders")?.as_array_mut()?;
+    let before = rows.len();
+    rows.retain(|row| !row.get("uid").and_then(Value::as_str).is_some_and(&is_gone));
+    if rows.len() == before {
+        return None;
+    }
+    members.insert("number".to_owned(), Value::from(number.saturating_add(1)));
+    let is_ours = |owner: &OwnerReference| matches!(owner.kind.as_str(), "MailRelay" | "ConfigMap");
+    Some(again(live, senders::FILE_NAME, value.to_string(), is_ours))
+}
+
+/// A live ConfigMap as we apply it, with another text and those of its owners that stay.
+fn again(
+    live: &ConfigMap,
+    file: &str,
+    text: String,
+    stays: impl Fn(&OwnerReference) -> bool,
+) -> ConfigMap {
+    let metadata = &live.metadata;
     let owners = metadata.owner_references.iter().flatten();
-    Some(ConfigMap {
+    ConfigMap {
         metadata: ObjectMeta {
             name: metadata.name.clone(),
             namespace: metadata.namespace.clone(),
@@ -139,12 +167,12 @@ pub fn with_replicas(live: &ConfigMap, replicas: u32) -> Option<ConfigMap> {
                 metadata.annotations.as_ref(),
                 &[labels::KEY_ROTATION_TIME],
             )),
-            owner_references: Some(owners.filter(|owner| is_anchor(owner)).cloned().collect()),
+            owner_references: Some(owners.filter(|owner| stays(owner)).cloned().collect()),
             ..ObjectMeta::default()
         },
-        data: Some(BTreeMap::from([(document::FILE_NAME.to_owned(), text)])),
+        data: Some(BTreeMap::from([(file.to_owned(), text)])),
         ..ConfigMap::default()
-    })
+    }
 }
 
 /// Those of some keys: what others added is not ours to apply.

@@ -509,3 +509,25 @@ fn a_document_the_gateways_would_refuse_is_not_written() {
     let error = children(&cluster.request()).unwrap_err();
     assert!(matches!(error, BuildError::Refused(_)), "{error}");
 }
+
+#[test]
+fn who_is_gone_has_no_row_though_the_spec_is_invalid() {
+    let cluster = Cluster::small();
+    let mut live = cluster.children().senders;
+    live.metadata.resource_version = Some("7".to_owned());
+    let text = r#"{"format":1,"number":5,"new":[1],"senders":[{"uid":"a","x":1},{"uid":"b"}]}"#;
+    live.data = Some(BTreeMap::from([(
+        "senders.json".to_owned(),
+        text.to_owned(),
+    )]));
+    let pruned = without_senders(&live, |uid| uid == "b").unwrap();
+    let expected = r#"{"format":1,"number":6,"new":[1],"senders":[{"uid":"a","x":1}]}"#;
+    assert_eq!(file(&pruned), expected);
+    assert_eq!(pruned.metadata.resource_version.as_deref(), Some("7"));
+    assert_eq!(
+        pruned.metadata.owner_references,
+        live.metadata.owner_references
+    );
+    assert_eq!(pruned.metadata.labels, live.metadata.labels);
+    assert_eq!(without_senders(&live, |_| false), None);
+}

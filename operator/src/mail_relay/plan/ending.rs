@@ -104,8 +104,10 @@ fn waiting(facts: &Facts, left: &[&Gateway], number: Option<u64>) -> Option<Drai
         Some(_) => None,
         None => Some(told_since(facts, left)),
     });
+    // After an outage of the operator the time may be over before anybody was asked.
+    let is_awaited = left.iter().any(|gateway| gateway.is_awaited);
     match (since, untold) {
-        (Some(since), _) if drain::is_over(facts, since) => None,
+        (Some(since), _) if drain::is_over(facts, since) && !is_awaited => None,
         (Some(since), _) => Some(drain::status(highest, DrainState::Draining, Some(since))),
         (None, untold) => {
             let gateway = untold.unwrap_or(highest);

@@ -34,6 +34,8 @@ pub(super) struct Gateway<'a> {
     pub(super) report: Option<&'a Report>,
     /// Whether it does not answer now.
     pub(super) is_silent: bool,
+    /// Whether this pod is being asked and its first answer may still be on its way.
+    pub(super) is_awaited: bool,
 }
 
 impl<'a> Gateway<'a> {
@@ -55,6 +57,7 @@ impl<'a> Gateway<'a> {
                 .get(&names::claim(relay, ordinal))
                 .map(AsRef::as_ref),
             report,
+            is_awaited: heard.is_some_and(|heard| heard.is_awaited(facts.now)) && pod.is_some(),
             is_silent: report.is_none() || !matches!(heard, Some(Heard::Report(_))),
             name,
         }

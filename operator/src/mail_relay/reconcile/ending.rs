@@ -10,13 +10,11 @@ use std::sync::Arc;
 
 use super::{Look, Next, ReconcileError, UNDER_WAY};
 use crate::{
-    apply::{ApplyError, Owner},
+    apply::ApplyError,
     call::CallError,
     labels,
     mail_relay::{
-        Audience,
-        apply::Target,
-        build,
+        Audience, build,
         plan::{self, Plan},
         status::ApplyOutcome,
         validate,
@@ -35,12 +33,14 @@ impl Look<'_> {
         {
             return Ok(Next::Gone);
         }
+        // What it did not finish must not keep others from their upgrade: a drain may last for days.
+        self.context.turns.pass(&self.key);
         let plan = plan::ending(&self.facts);
         if !plan.is_over {
             let result = self.drain(&plan).await;
             let (findings, valid) = validate(&relay, Audience::Cluster);
             let outcome = match &result {
-                Ok(()) => ApplyOutcome::NotTried,
+                Ok(()) => self.without_keys().unwrap_or(ApplyOutcome::NotTried),
                 Err(error) => ApplyOutcome::Failed {
                     message: chain(error),
                 },
@@ -63,19 +63,7 @@ impl Look<'_> {
 
     /// One step: the document and the StatefulSet as the plan wants them.
     async fn drain(&self, plan: &Plan) -> Result<(), ReconcileError> {
-        let relay = &self.facts.relay;
-        let uid = relay.uid().unwrap_or_default();
-        let target = Target {
-            applier: &self.context.applier,
-            stores: &self.context.stores,
-            owner: Owner {
-                namespace: &self.key.0,
-                relay: &self.key.1,
-                uid: &uid,
-                relay_uids: &self.facts.relay_uids,
-            },
-            capabilities: self.facts.capabilities,
-        };
+        let target = super::target(self.context, &self.key, &self.facts);
         let children = &self.facts.children;
         let config = children.config.as_deref();
         if let Some(changed) =

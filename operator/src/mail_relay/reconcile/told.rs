@@ -11,7 +11,7 @@ use crate::{
     mail_relay::{
         ValidRelay,
         keys::{KeyRotations, LiveDocument},
-        plan::{Plan, Rollout},
+        plan::{Notice, Plan, Rollout},
         status::{self, ApplyOutcome, Observed, Reason},
     },
     mail_sender::{
@@ -29,6 +29,12 @@ const GATEWAY_STATES: [(GatewayState, &str); 4] = [
     (GatewayState::Draining, "draining"),
     (GatewayState::Silent, "silent"),
 ];
+
+/// Those that were not among the last look's.
+fn unsaid(mut notices: Vec<Notice>, before: &[Notice]) -> Vec<Notice> {
+    notices.retain(|notice| !before.contains(notice));
+    notices
+}
 
 impl Look<'_> {
     /// Writes the status if it is worth a write, and an Event for each transition.
@@ -51,13 +57,16 @@ impl Look<'_> {
         });
         self.count(&new);
         let old = relay.status.as_ref();
+        // What was done is told at once and once, also where the status has to wait.
+        let said = plan.map(|plan| plan.notices.clone()).unwrap_or_default();
+        let before = std::mem::replace(&mut self.memory.notices, said.clone());
+        let mut notices = unsaid(said, &before);
         if old.is_some() && !status::is_heard_out(&self.facts) {
             // It would tell of silence where nobody has asked yet.
+            self.context.publish(relay, notices);
             return Ok(());
         }
-        let mut notices = events::transitions(old, &new);
-        let said = plan.map(|plan| plan.notices.clone()).unwrap_or_default();
-        notices.extend(said);
+        notices.extend(events::transitions(old, &new));
         let written = self.memory.status_written.unwrap_or(Timestamp::UNIX_EPOCH);
         if status::worth_writing(old, &new, written, self.facts.now) {
             self.context
@@ -165,6 +174,7 @@ impl Look<'_> {
         self.context.applier.forget(namespace, relay);
         self.context.secrets.forget(namespace, &names::keys(relay));
         self.context.relays.forget(&self.key);
+        self.context.turns.forget(&self.key);
         self.context.gateways.forget(namespace, relay);
         self.context.metrics.forget(namespace, relay);
         for (namespace, name) in self.context.board.forget(&self.key) {

@@ -23,9 +23,6 @@ use crate::{
 /// For how long a gateway may start before it counts as silent: pulling an image and attaching a volume take this long.
 const STARTING: SignedDuration = SignedDuration::from_secs(120);
 
-/// For how long a ready gateway that was not heard yet is waited for: three questions.
-const HEARING: SignedDuration = SignedDuration::from_secs(30);
-
 /// The most gateways a status lists (`maxItems`).
 const LISTED: usize = 64;
 
@@ -52,17 +49,14 @@ pub(super) struct Gateway<'a> {
     pub(super) is_silent: bool,
 }
 
-/// Whether every ready gateway has answered or had time to: before that, a status would tell of silence where nobody
-/// has asked. It is early after the start of the operator and after that of a gateway; whoever waits looks again in some
-/// seconds, since a gateway that never answers brings no news.
+/// Whether every ready gateway has answered or had time to: before that, a status would tell of silence that nobody has
+/// met yet. It is early after the start of the operator and after that of a gateway; whoever waits looks again in some
+/// seconds, since a gateway that never answers brings no news. One that is not asked is not waited for: without the
+/// installation's keys nobody is, and people must be told just then.
 pub fn is_heard_out(facts: &Facts) -> bool {
     facts.children.pods.iter().all(|(name, pod)| {
-        let is_awaited = match facts.gateways.get(name) {
-            None => true,
-            Some(Heard::Nothing { since }) => facts.now.duration_since(*since) < HEARING,
-            Some(Heard::Silent { .. } | Heard::Report(_)) => false,
-        };
-        !(is_ready(pod) && is_awaited)
+        let heard = facts.gateways.get(name);
+        !(is_ready(pod) && heard.is_some_and(|heard| heard.is_awaited(facts.now)))
     })
 }
 

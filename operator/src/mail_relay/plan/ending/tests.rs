@@ -4,7 +4,10 @@ use posthouse_api::mail_relay::{Drain, Storage};
 use serde_json::json;
 
 use super::*;
-use crate::mail_relay::plan::world::{World, at};
+use crate::mail_relay::{
+    facts::Heard,
+    plan::world::{World, at},
+};
 
 /// Two gateways of a deleted relay that were told, with so much mail in each.
 fn told(messages: [u64; 2]) -> World {
@@ -92,6 +95,26 @@ fn the_time_of_a_drain_before_the_deletion_does_not_count() {
         .now(700)
         .report(1, 8, 3);
     assert_eq!(drain(&world), "2 Draining outbound-1");
+}
+
+#[test]
+fn a_new_operator_asks_before_it_believes_that_the_time_is_over() {
+    let mut world = told([0, 3]);
+    world.remembers(1, DrainState::Draining, 0).now(700);
+    for name in ["outbound-0", "outbound-1"] {
+        let nothing = Heard::Nothing { since: at(690) };
+        world.facts.gateways.insert(name.to_owned(), nothing);
+    }
+    assert_eq!(drain(&world), "2 Draining outbound-1");
+    world.now(705).report(0, 8, 0).report(1, 8, 0);
+    assert_eq!(reasons(&ending(&world.facts)), ["Drained"]);
+    let nothing = Heard::Nothing { since: at(690) };
+    world
+        .facts
+        .gateways
+        .insert("outbound-1".to_owned(), nothing);
+    assert_eq!(ending(&world.now(719).facts).replicas, 2);
+    assert_eq!(reasons(&ending(&world.now(720).facts)), ["MailLeft"]);
 }
 
 #[test]

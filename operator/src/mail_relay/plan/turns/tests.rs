@@ -72,3 +72,42 @@ fn upgrades_go_one_after_the_other() {
         assert_eq!(found, may, "{stages:?}");
     }
 }
+
+fn key(name: &str) -> Key {
+    ("mail-system".to_owned(), name.to_owned())
+}
+
+#[test]
+fn nobody_has_a_turn_before_every_relay_was_looked_at() {
+    let turns = Turns::default();
+    let now = Timestamp::UNIX_EPOCH;
+    let relays = [key("a"), key("z")];
+    let ask = |name, stage, pod, now| turns.give(&key(name), stage, Some(pod), &relays, now);
+    assert!(!ask("a", Stage::Waiting, "a-0", now), "z is not known yet");
+    ask("z", Stage::Stalled, "z-0", now);
+    assert!(!ask("a", Stage::Waiting, "a-0", now));
+    turns.pass(&key("z"));
+    assert!(ask("a", Stage::Waiting, "a-0", now), "z has nothing to do");
+    assert!(!ask("z", Stage::Waiting, "z-0", now), "a rolls already");
+    // The cache shows the same pod for a moment.
+    assert!(ask("a", Stage::Waiting, "a-0", now));
+    assert!(!ask("z", Stage::Waiting, "z-0", now));
+    assert!(ask("a", Stage::Idle, "a-0", now));
+    assert!(ask("z", Stage::Waiting, "z-0", now));
+}
+
+#[test]
+fn a_relay_that_is_gone_or_cannot_be_looked_at_stops_nobody_for_ever() {
+    let turns = Turns::default();
+    let now = Timestamp::UNIX_EPOCH;
+    let all = [key("a"), key("b")];
+    turns.give(&key("a"), Stage::Stalled, None, &all, now);
+    let may = |relays: &[Key], now| turns.give(&key("b"), Stage::Waiting, Some("b-0"), relays, now);
+    assert!(!may(&all, now));
+    assert!(may(&all[1..], now), "a is gone");
+    let unseen = [key("b"), key("c")];
+    let turns = Turns::default();
+    let may = |now| turns.give(&key("b"), Stage::Waiting, Some("b-0"), &unseen, now);
+    assert!(!may(now));
+    assert!(may(now + PATIENCE));
+}
