@@ -7,7 +7,7 @@ BENCH = $(CARGO) build --locked --release --no-default-features --package postho
 	$${CARGO_TARGET_DIR:-target}/release/posthouse-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test control-plane lint bench bench-all audit
+.PHONY: help demo test control-plane lint bench bench-all bench-operator audit
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ bench: ## this gateway and Postfix beside each other: 4 KiB, 20 sessions, three 
 
 bench-all: ## the same for 4 KiB, 100 KiB, 1 MiB at 1, 20, 100 sessions
 	$(BENCH) all
+
+bench-operator: control-plane ## what the operator costs with 200 relays and 2,000 senders (ten minutes once built; needs helm)
+	$(CARGO) build --locked --release --package posthouse-operator --package posthouse-tests --bins
+	$${CARGO_TARGET_DIR:-target}/release/posthouse-bench-operator
 
 audit: ## known vulnerabilities in what we depend on (needs the network)
 	$(CARGO) deny check advisories

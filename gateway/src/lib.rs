@@ -127,6 +127,7 @@ pub async fn run(
         stops,
         stage,
         reload.snapshot(),
+        options.ordinal,
         Arc::clone(&clock),
     ));
     let board = Board::new(
@@ -203,13 +204,11 @@ impl Gateway {
             queue.clone(),
             self.shutdown.clone(),
         ));
-        let listeners = sockets.iter().map(|(name, _)| Arc::clone(name)).collect();
         for (name, socket) in sockets {
             ending.spawn(listen(Arc::clone(&inbound), name, socket));
         }
         self.board.runs(Running {
             spool: spool.clone(),
-            listeners,
             inbound,
             queue,
             upstreams,

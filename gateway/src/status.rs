@@ -5,9 +5,12 @@
 
 mod link;
 
-use std::sync::{
-    Arc, Mutex, OnceLock, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 pub use link::Link;
@@ -35,8 +38,6 @@ use crate::{
 pub struct Running {
     /// Stable storage.
     pub spool: Spool,
-    /// The listeners this process has.
-    pub listeners: Vec<Arc<str>>,
     /// The accepting half.
     pub inbound: Arc<Inbound<Spool>>,
     /// The queue.
@@ -49,6 +50,8 @@ pub struct Running {
 pub struct Board {
     metrics: Metrics,
     snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// The listeners there were at the start: those that came later need another pod, and are not waited for.
+    listeners: BTreeSet<String>,
     reload: Arc<Mutex<ReloadStatus>>,
     shutdown: Shutdown,
     ordinal: u32,
@@ -59,7 +62,7 @@ pub struct Board {
 }
 
 impl Board {
-    /// A board that says "starting".
+    /// A board that says "starting". The snapshot is the one by which listeners are bound.
     pub fn new(
         metrics: Metrics,
         snapshot: watch::Receiver<Arc<Snapshot>>,
@@ -68,9 +71,12 @@ impl Board {
         ordinal: u32,
         pod_uid: String,
     ) -> Self {
+        let document = Arc::clone(&snapshot.borrow().document);
+        let names = document.listeners.iter().map(|it| it.name.clone());
         Self {
             metrics,
             snapshot,
+            listeners: names.collect(),
             reload,
             shutdown,
             ordinal,
@@ -173,12 +179,16 @@ impl Running {
             .collect();
     }
 
-    /// A listener that does not listen yet. One that came into the document since the start never will: it is another
-    /// process's that is started for it, and until then this one takes mail as before.
-    fn silent_listener(&self) -> Option<&str> {
+    /// A listener of these that the document names and that does not listen.
+    fn silent_listener(&self, known: &BTreeSet<String>, snapshot: &Snapshot) -> Option<String> {
         let listening = self.inbound.listening();
-        let mut own = self.listeners.iter().map(AsRef::as_ref);
-        own.find(|own| listening.iter().all(|known| known.name != *own))
+        let silent = snapshot
+            .document
+            .listeners
+            .iter()
+            .filter(|listener| known.contains(&listener.name))
+            .find(|listener| listening.iter().all(|known| known.name != listener.name));
+        silent.map(|listener| listener.name.clone())
     }
 }
 
@@ -225,7 +235,7 @@ impl Shown for Board {
         if self.is_draining() {
             return Err("draining".to_owned());
         }
-        match running.silent_listener() {
+        match running.silent_listener(&self.listeners, &self.snapshot.borrow()) {
             Some(name) => Err(format!("listener {name} does not listen yet")),
             None => Ok(()),
         }

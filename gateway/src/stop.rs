@@ -1,7 +1,8 @@
 //! From signals to the stages of a shutdown.
 //!
 //! The first signal begins a stop: new sessions are still taken for `stop.lagSeconds`, since clients learn late that
-//! this gateway is going; what is under way may finish within `stop.graceSeconds`. The second signal aborts.
+//! this gateway is going; what is under way may finish within `stop.graceSeconds`. The second signal aborts. A gateway
+//! that drains takes nobody's mail anyway, so it does not lag.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,27 +12,31 @@ use tracing::info;
 
 use crate::{clock::Clock, shutdown::Stage};
 
-/// Moves the stage until it is `Aborting`.
+/// Moves the stage until it is `Aborting`. `ordinal` is this gateway's.
 pub(crate) async fn run(
     mut stops: mpsc::UnboundedReceiver<()>,
     stage: watch::Sender<Stage>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
+    ordinal: u32,
     clock: Arc<dyn Clock>,
 ) {
     if stops.recv().await.is_none() {
         // Nobody can stop it any more: it runs for as long as its process does.
         std::future::pending::<()>().await;
     }
-    let stop = snapshot.borrow().document.stop.clone();
+    let document = Arc::clone(&snapshot.borrow().document);
+    let is_draining = ordinal >= document.replicas;
+    let grace_seconds = document.stop.grace_seconds;
+    let lag_seconds = if is_draining {
+        0
+    } else {
+        document.stop.lag_seconds
+    };
     let (lag, grace) = (
-        Duration::from_secs(stop.lag_seconds.into()),
-        Duration::from_secs(stop.grace_seconds.into()),
+        Duration::from_secs(lag_seconds.into()),
+        Duration::from_secs(grace_seconds.into()),
     );
-    info!(
-        lag_seconds = stop.lag_seconds,
-        grace_seconds = stop.grace_seconds,
-        "stopping"
-    );
+    info!(lag_seconds, grace_seconds, "stopping");
     let start = clock.now();
     for (next, at) in [
         (Stage::Lagging, Duration::ZERO),
@@ -65,7 +70,7 @@ mod tests {
         "upstreams":[{"name":"u","transport":{"capture":{}}}],"routes":[{"name":"r","targets":[{"upstream":"u"}]}],
         "reports":{"to":"Nobody"},"stop":{"lagSeconds":10,"graceSeconds":55}}"#;
 
-    fn start() -> (mpsc::UnboundedSender<()>, Shutdown, Arc<ManualClock>) {
+    fn start(ordinal: u32) -> (mpsc::UnboundedSender<()>, Shutdown, Arc<ManualClock>) {
         let document = Document::parse(DOCUMENT).unwrap();
         let snapshot = Snapshot::new(
             Arc::new(document),
@@ -80,6 +85,7 @@ mod tests {
             stops,
             stage,
             snapshot,
+            ordinal,
             Arc::clone(&clock) as Arc<dyn Clock>,
         ));
         (stop, shutdown, clock)
@@ -94,7 +100,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_signal_lags_then_stops_then_aborts() {
-        let (stop, mut shutdown, clock) = start();
+        let (stop, mut shutdown, clock) = start(0);
         stop.send(()).unwrap();
         shutdown.reached(Stage::Lagging).await;
         asleep(&clock).await;
@@ -112,8 +118,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_that_drains_does_not_lag() {
+        let (stop, mut shutdown, clock) = start(1);
+        stop.send(()).unwrap();
+        shutdown.reached(Stage::Stopping).await;
+        asleep(&clock).await;
+        clock.advance(Duration::from_secs(54));
+        tokio::task::yield_now().await;
+        assert_eq!(shutdown.stage(), Stage::Stopping);
+    }
+
+    #[tokio::test]
     async fn a_second_signal_aborts_at_once() {
-        let (stop, mut shutdown, _clock) = start();
+        let (stop, mut shutdown, _clock) = start(0);
         stop.send(()).unwrap();
         shutdown.reached(Stage::Lagging).await;
         stop.send(()).unwrap();

@@ -79,6 +79,7 @@ pub fn check(input: &Input, audience: Audience) -> Checked<'_> {
     };
     for (object, sender) in &senders {
         let mut findings = Findings::default();
+        references::accounts(input, sender, audience, &mut findings);
         let admitted = consent.admit(sender, &mut findings);
         checked.admitted.extend(admitted);
         checked.report.add(object, findings);

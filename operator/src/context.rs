@@ -8,6 +8,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 use posthouse_api::MailRelay;
 use tokio::sync::watch;
@@ -85,13 +86,20 @@ pub struct RelayMemory {
     pub supplied: BTreeSet<String>,
     /// How far its rollout is, for the other relays.
     pub stage: Option<Stage>,
+    /// What its gateways had read when its senders were last told.
+    pub progress: Vec<Progress>,
     /// Reconciles that failed in a row.
     pub failures: u32,
 }
 
+/// How far a gateway is: whether it is ready, and the numbers of its document and its senders file.
+pub type Progress = (bool, Option<(u64, u64)>);
+
 /// What is remembered of a sender.
 #[derive(Clone, Debug, Default)]
 pub struct SenderMemory {
+    /// Whether it waits for its relay's gateways.
+    pub is_waiting: bool,
     /// When its status was written.
     pub status_written: Option<Timestamp>,
     /// Reconciles that failed in a row.
@@ -175,15 +183,15 @@ impl Context {
     /// The uids of the MailRelays and MailSenders of a namespace, by the type of the Secrets they own.
     pub fn owners_of_secrets(&self, namespace: &str) -> Vec<(crate::secret::SecretType, String)> {
         use crate::secret::SecretType;
-        let here = |object: &dyn Fn() -> Option<String>| object().as_deref() == Some(namespace);
+        let here = |metadata: &ObjectMeta| metadata.namespace.as_deref() == Some(namespace);
         let relays = self
             .stores
             .relays
-            .state_filter(|relay| here(&|| relay.namespace()));
+            .state_filter(|relay| here(&relay.metadata));
         let senders = self
             .stores
             .senders
-            .state_filter(|sender| here(&|| sender.namespace()));
+            .state_filter(|sender| here(&sender.metadata));
         let relays = relays
             .iter()
             .filter_map(|relay| Some((SecretType::Relay, relay.uid()?)));

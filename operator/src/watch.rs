@@ -4,6 +4,8 @@
 //! to be looked at again. Children, pods and claims are watched where relays are served, everything users write in the
 //! whole cluster. What nobody reads is dropped before it is kept: the caches are most of the operator's memory.
 
+mod slim;
+
 use std::{collections::BTreeMap, fmt::Debug, hash::Hash, sync::Arc};
 
 use futures::StreamExt;
@@ -25,6 +27,7 @@ use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet};
 use tracing::warn;
 
+use self::slim::{Slim, slim};
 use crate::{labels, settings::RelayNamespaces};
 
 /// Asks for relays and senders to be looked at again.
@@ -306,9 +309,12 @@ enum Seen {
 }
 
 /// What can be watched.
-pub trait Watched: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
+pub trait Watched:
+    Resource + Slim + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+{
+}
 
-impl<K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Watched for K {}
+impl<K: Resource + Slim + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Watched for K {}
 
 /// Follows a watch for ever. A watch that was interrupted begins with everything there is, and what vanished meanwhile
 /// is found by comparing.
@@ -350,23 +356,6 @@ async fn follow<K>(
             }
             // Told about when all of them are in the cache.
             Event::Init | Event::InitApply(_) => {}
-        }
-    }
-}
-
-/// Drops what is large and read by nobody. Who wrote what and when is read of two kinds: it dates a pod that cannot be
-/// made, and a claim that does not grow.
-fn slim<K: Resource>(event: &mut Event<K>)
-where
-    K::DynamicType: Default,
-{
-    const DATED: [&str; 2] = ["StatefulSet", "PersistentVolumeClaim"];
-    if let Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) = event {
-        if !DATED.contains(&K::kind(&K::DynamicType::default()).as_ref()) {
-            object.meta_mut().managed_fields = None;
-        }
-        if let Some(annotations) = &mut object.meta_mut().annotations {
-            annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Every example renders to a document and senders that the gateway's own types accept, with every file they name.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
-use posthouse_config::{Document, Senders};
+use posthouse_config::{Document, Senders, document, senders, yaml};
+use posthouse_tests::{gateway::executable, peer};
 use tempfile::TempDir;
 
-use crate::{changed, example, render};
+use crate::{changed, example, render, repository};
 
 fn assert_accepted(folder: &Path) -> Document {
     let document =
@@ -36,6 +37,37 @@ fn the_demonstration() {
     let document = assert_accepted(&relay);
     assert_eq!(document.listeners[0].address.to_string(), "127.0.0.1:1588");
     assert!(document.loopback_is_trusted);
+}
+
+/// As they would be applied: what the operator would write of each, a gateway would take.
+#[test]
+fn every_example() {
+    let folder = repository("operator/examples");
+    let files = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut relays = 0;
+    for file in files.filter(|file| file.extension().is_some_and(|end| end == "yaml")) {
+        let mut check = Command::new(executable("posthouse-operator"));
+        peer::run(check.args(["check", "-f"]).arg(&file), b"");
+        let mut render = Command::new(executable("posthouse-operator"));
+        // What it warns of goes elsewhere.
+        let rendered = render.args(["render", "-f"]).arg(&file).output().unwrap();
+        assert!(rendered.status.success(), "{}", file.display());
+        let text = String::from_utf8(rendered.stdout).unwrap();
+        let mut maps = yaml::documents(&text).unwrap();
+        maps.retain(|object| object["kind"] == "ConfigMap");
+        for data in maps.iter().map(|map| &map["data"]) {
+            if let Some(text) = data[document::FILE_NAME].as_str() {
+                Document::parse(text).unwrap();
+                relays += 1;
+            }
+            if let Some(text) = data[senders::FILE_NAME].as_str() {
+                Senders::parse(text).unwrap();
+            }
+        }
+    }
+    assert!(relays >= 9, "{relays}");
 }
 
 #[test]

@@ -154,6 +154,23 @@ fn a_new_sender_may_send_and_one_that_went_may_not() {
     assert_eq!(login().1, 535);
 }
 
+/// It needs another process; until then this one serves those it has.
+#[test]
+fn an_added_listener_leaves_a_gateway_ready() {
+    let mut site = Site::relaying_to(Provider::start(Script::take()).port());
+    let gateway = site.start();
+    let identity = Authority::new().issue(&["localhost"]);
+    let tls = TlsPolicy::Required;
+    site.listener("added", Protocol::Submissions, tls, &identity);
+    site.write();
+    wait_for_document(&gateway, site.document.number);
+    assert_eq!(admin::get(gateway.admin(), "/readyz").unwrap().code, 200);
+    let reply = gateway
+        .client()
+        .send(FROM, &[TO], &message(FROM, "meanwhile"));
+    assert_eq!(reply.code, 250, "{}", reply.text());
+}
+
 #[test]
 fn a_renewed_certificate_is_shown() {
     let old = Authority::new();

@@ -26,6 +26,7 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
+use rustix::process::Signal;
 use tokio::runtime::Runtime;
 
 pub(crate) use credentials::write_kubeconfig;
@@ -37,6 +38,13 @@ use control_plane::ControlPlane;
 
 /// How long a control plane may take to start on a machine that builds something else at the same time.
 const START: Duration = Duration::from_mins(2);
+
+/// Whether requests are written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Audit {
+    Off,
+    On,
+}
 
 /// A running cluster.
 pub struct Cluster {
@@ -57,21 +65,29 @@ impl Cluster {
         static SHARED: OnceLock<Arc<Cluster>> = OnceLock::new();
         // Asked for by each test, so that each that is skipped is named.
         let programs = assets::folder()?;
-        let shared = SHARED.get_or_init(|| Self::start_from(programs));
+        let shared = SHARED.get_or_init(|| Self::start_from(programs, Audit::Off));
         Some(Arc::clone(shared))
     }
 
     /// A cluster of a test's own, or `None` after saying that it is skipped.
     pub fn start() -> Option<Arc<Self>> {
-        assets::folder().map(Self::start_from)
+        Some(Self::start_from(assets::folder()?, Audit::Off))
     }
 
-    fn start_from(programs: PathBuf) -> Arc<Self> {
+    /// As [`Self::start`]; what the operator asks of the API server is written to [`Self::audit_log`].
+    pub fn start_audited() -> Option<Arc<Self>> {
+        Some(Self::start_from(assets::folder()?, Audit::On))
+    }
+
+    fn start_from(programs: PathBuf, audit: Audit) -> Arc<Self> {
         // Short: the path of the control socket in a pod's spool must fit into a socket's name.
         let state = tempfile::Builder::new().prefix("ph-").tempdir().unwrap();
         let state = state.keep();
         let lifeline = Arc::new(Lifeline::new(&state));
         let mut plane = ControlPlane::new(&programs, &state);
+        if audit == Audit::On {
+            plane.audit();
+        }
         let kubeconfig = plane.start_server(&lifeline);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -79,11 +95,7 @@ impl Cluster {
             .build()
             .unwrap();
         let client = runtime.block_on(client(&kubeconfig));
-        wait::until("the API server is ready", START, || {
-            plane.check();
-            let request = http::Request::get("/readyz").body(Vec::new()).unwrap();
-            runtime.block_on(client.request_text(request)).ok()
-        });
+        wait_until_ready(&mut plane, &runtime, &client);
         plane.start_controllers(&lifeline);
         let kubelet = Kubelet::start(&runtime, client.clone(), &state, Arc::clone(&lifeline));
         Arc::new(Self {
@@ -138,6 +150,33 @@ impl Cluster {
         self.plane.lock().unwrap().authority()
     }
 
+    /// Stops the API server where it stands: connections stay open and nobody answers.
+    pub fn freeze_server(&self) {
+        self.plane.lock().unwrap().signal_server(Signal::STOP);
+    }
+
+    /// Lets a frozen API server go on.
+    pub fn thaw_server(&self) {
+        self.plane.lock().unwrap().signal_server(Signal::CONT);
+    }
+
+    /// Kills the API server: connections are refused from now on.
+    pub fn kill_server(&self) {
+        self.plane.lock().unwrap().kill_server();
+    }
+
+    /// Starts the API server again after it was killed, and waits until it is ready.
+    pub fn restart_server(&self) {
+        let mut plane = self.plane.lock().unwrap();
+        plane.restart_server(&self.lifeline);
+        wait_until_ready(&mut plane, &self.runtime, &self.client);
+    }
+
+    /// The requests of the operator that are finished, a JSON object per line (audit.k8s.io/v1).
+    pub fn audit_log(&self) -> PathBuf {
+        self.state.join("log/audit.log")
+    }
+
     /// A folder that goes with the cluster.
     pub fn folder(&self) -> &Path {
         &self.state
@@ -174,6 +213,14 @@ impl Cluster {
     pub fn check(&self) {
         self.plane.lock().unwrap().check();
     }
+}
+
+fn wait_until_ready(plane: &mut ControlPlane, runtime: &Runtime, client: &Client) {
+    wait::until("the API server is ready", START, || {
+        plane.check();
+        let request = http::Request::get("/readyz").body(Vec::new()).unwrap();
+        runtime.block_on(client.request_text(request)).ok()
+    });
 }
 
 /// Eight characters that nobody else has.

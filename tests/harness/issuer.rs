@@ -3,10 +3,12 @@
 use aws_lc_rs::{
     rand::SystemRandom,
     rsa::KeySize,
-    signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair},
+    signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use posthouse_config::document::Issuer as Believed;
+use rcgen::{KeyPair, PKCS_RSA_SHA256};
+use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject};
 use serde_json::{Value, json};
 
 /// Its name, as of a cluster made with kubeadm.
@@ -15,14 +17,25 @@ pub const NAME: &str = "https://kubernetes.default.svc.cluster.local";
 /// One issuer with one key.
 pub struct Issuer {
     key: RsaKeyPair,
-    key_id: &'static str,
+    key_id: String,
 }
 
 impl Issuer {
     /// Makes the key.
-    pub fn new(key_id: &'static str) -> Self {
-        let key = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
-        Self { key, key_id }
+    pub fn new(key_id: &str) -> Self {
+        Self {
+            key: RsaKeyPair::generate(KeySize::Rsa2048).unwrap(),
+            key_id: key_id.to_owned(),
+        }
+    }
+
+    /// With the key of an API server, PEM, under the id that stands in a token of that one.
+    pub fn like(key: &str, token: &str) -> Self {
+        let key = PrivatePkcs8KeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        Self {
+            key: RsaKeyPair::from_pkcs8(key.secret_pkcs8_der()).unwrap(),
+            key_id: key_id(token),
+        }
     }
 
     /// Its public key (RFC 7517), as `/openid/v1/jwks` has it.
@@ -57,6 +70,11 @@ impl Issuer {
             },
             "sub": format!("system:serviceaccount:shop:{name}"),
         });
+        self.sign(&claims)
+    }
+
+    /// A token that says anything.
+    pub fn sign(&self, claims: &Value) -> String {
         let header = json!({ "alg": "RS256", "kid": self.key_id });
         let message = format!(
             "{}.{}",
@@ -74,6 +92,33 @@ impl Issuer {
             .unwrap();
         format!("{message}.{}", encoded(signature))
     }
+}
+
+/// A key for an API server, PEM.
+pub fn new_key() -> String {
+    let key = KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap();
+    key.serialize_pem()
+}
+
+/// The id of the key that signed a token.
+pub fn key_id(token: &str) -> String {
+    let [header, _] = parts(token);
+    header["kid"].as_str().unwrap().to_owned()
+}
+
+/// What a token says.
+pub fn claims(token: &str) -> Value {
+    let [_, claims] = parts(token);
+    claims
+}
+
+/// The header and the claims (RFC 7515 §7.1).
+fn parts(token: &str) -> [Value; 2] {
+    let mut parts = token.split('.').map(|part| {
+        let json = BASE64_URL_SAFE_NO_PAD.decode(part).unwrap();
+        serde_json::from_slice(&json).unwrap()
+    });
+    [parts.next().unwrap(), parts.next().unwrap()]
 }
 
 fn encoded(octets: impl AsRef<[u8]>) -> String {

@@ -8,6 +8,7 @@
 //! [`peer`] programs nobody here wrote · [`postfix`] one of them · [`pki`] certificates · [`wire`] lines over TCP and TLS · [`wait`] events.
 //! On a real API server: `cluster` the control plane, and a test's namespace in it · `kubelet` the stand-in for a node, which
 //! runs gateways as pods · `operator` the chart and the process · `relay` a relay from end to end.
+//! runs gateways as pods · `operator` the chart and the process · `outbound` a relay with a sender whose mail arrives.
 //! [`peer`] programs nobody here wrote · [`postfix`] one of them · [`pki`] certificates · [`issuer`] tokens · [`wire`] lines over TCP and TLS · [`wait`] events.
 //!
 //! A harness ends a test by panicking; the lints against that are for code that serves.
@@ -30,6 +31,8 @@ pub mod issuer;
 pub mod kubelet;
 #[cfg(feature = "cluster")]
 pub mod operator;
+#[cfg(feature = "cluster")]
+pub mod outbound;
 pub mod peer;
 pub mod pki;
 pub mod postfix;
@@ -47,6 +50,8 @@ pub use gateway::Gateway;
 pub use issuer::Issuer;
 #[cfg(feature = "cluster")]
 pub use operator::{Installation, Operator};
+#[cfg(feature = "cluster")]
+pub use outbound::Outbound;
 pub use pki::{Authority, Identity};
 pub use postfix::Postfix;
 pub use provider::{Mail, Provider, Script, Turn};

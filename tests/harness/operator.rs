@@ -4,16 +4,21 @@
 //! has the ServiceAccount's rights by a token, and the very arguments of the chart's Deployment but for its port. The
 //! Deployment itself has pods that are only said to run. The chart's names are fixed: one installation per cluster.
 
+mod asking;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use k8s_openapi::api::apps::v1::Deployment;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
+
+pub use asking::{DENIAL, ask, wait_for_fence};
 
 use crate::{
     Cluster, Namespace, admin,
@@ -22,9 +27,14 @@ use crate::{
     peer, wait,
 };
 
-/// The namespace, the ServiceAccount and the Deployment of the chart.
-const NAMESPACE: &str = "posthouse-system";
+/// The operator's namespace.
+pub const NAMESPACE: &str = "posthouse-system";
+
+/// The ServiceAccount and the Deployment of the chart.
 const NAME: &str = "posthouse-operator";
+
+/// How the API server says that rights are missing; a refusal by admission or quota reads otherwise.
+const FORBIDDEN: &str = "is forbidden: User";
 
 /// The chart's objects in a cluster, and what is needed to run operators.
 pub struct Installation {
@@ -50,7 +60,8 @@ impl Installation {
             let operator = installation.start();
             Some((installation, operator))
         });
-        let (installation, _) = shared.as_ref()?;
+        let (installation, operator) = shared.as_ref()?;
+        operator.assert_allowed();
         Some(Arc::clone(installation.namespace.cluster()))
     }
 
@@ -59,9 +70,7 @@ impl Installation {
     pub fn install(cluster: &Arc<Cluster>, values: &[&str]) -> Option<Self> {
         let helm = cluster.program("helm")?;
         let namespace = cluster.namespace_named(NAMESPACE);
-        let objects = peer::run(&mut template(&helm, cluster, values), b"");
-        let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
-        namespace.kubectl(&apply, &objects);
+        apply(&helm, &namespace, values);
         let established = [
             "wait",
             "--for=condition=Established",
@@ -70,6 +79,8 @@ impl Installation {
             "--all",
         ];
         namespace.kubectl(&established, "");
+        wait_for_rights(&namespace);
+        wait_for_fence(cluster, true);
         let audience = "https://kubernetes.default.svc";
         let token = namespace.token_bound_to(NAME, audience, None);
         let kubeconfig = cluster.folder().join("operator.kubeconfig");
@@ -87,16 +98,38 @@ impl Installation {
         &self.namespace
     }
 
+    /// Waits until the API server goes by the operator's roles: after a restart it refuses everybody for a moment.
+    pub fn wait_for_rights(&self) {
+        wait_for_rights(&self.namespace);
+    }
+
     /// A kubeconfig with the operator's rights.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 
+    /// Applies the chart again, with other values; operators that are started from now on go by them.
+    pub fn change(&mut self, values: &[&str]) {
+        let helm = self.namespace.cluster().program("helm").unwrap();
+        apply(&helm, &self.namespace, values);
+        self.arguments = arguments(&self.namespace.get(NAME));
+    }
+
     /// Starts an operator and waits until it serves its port; whether it leads is another matter.
     pub fn start(&self) -> Operator {
+        self.start_with(&[])
+    }
+
+    /// As [`Self::start`], as a pod of this name.
+    pub fn start_as(&self, pod: &str) -> Operator {
+        self.start_with(&["--identity", pod])
+    }
+
+    fn start_with(&self, more: &[&str]) -> Operator {
         let mut command = Command::new(executable(NAME));
         command
             .args(&self.arguments)
+            .args(more)
             .env_clear()
             .env("KUBECONFIG", &self.kubeconfig)
             .stdin(Stdio::null())
@@ -118,6 +151,11 @@ impl Operator {
     /// What it logged.
     pub const fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Its admin port.
@@ -160,9 +198,20 @@ impl Operator {
 
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
-        wait::until("the operator ends", wait::SOON, || {
+        self.wait_longer(wait::SOON)
+    }
+
+    /// Waits for its end, up to a deadline.
+    pub fn wait_longer(&mut self, deadline: Duration) -> ExitStatus {
+        wait::until("the operator ends", deadline, || {
             self.child.try_wait().unwrap()
         })
+    }
+
+    /// Fails the test if the operator asked for something that it has no right to.
+    pub fn assert_allowed(&self) {
+        let forbidden = self.log.lines_with(FORBIDDEN);
+        assert!(forbidden.is_empty(), "{}", forbidden.join("\n"));
     }
 
     fn signal(&self, signal: Signal) {
@@ -176,6 +225,31 @@ impl Drop for Operator {
         // It may have ended before.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("log of the operator:\n{}", self.log.tail(40));
+        } else {
+            self.assert_allowed();
+        }
+    }
+}
+
+/// `helm template | kubectl apply`.
+fn apply(helm: &Path, namespace: &Namespace, values: &[&str]) {
+    let objects = peer::run(&mut template(helm, namespace.cluster(), values), b"");
+    let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
+    peer::run(&mut namespace.cluster().kubectl(&apply), objects.as_bytes());
+}
+
+/// The API server takes a moment to take up new roles; pods of a real Deployment take longer to start.
+fn wait_for_rights(namespace: &Namespace) {
+    let account = format!("system:serviceaccount:{NAMESPACE}:{NAME}");
+    for (verb, resource) in [("update", "leases"), ("list", "mailsenders")] {
+        wait::until_true("the operator has its rights", || {
+            let question = ["auth", "can-i", "--as", &account, verb, resource];
+            let arguments = [&["--namespace", NAMESPACE], &question[..]].concat();
+            let mut asked = namespace.cluster().kubectl(&arguments);
+            peer::attempt(&mut asked, b"").0.status.success()
+        });
     }
 }
 

@@ -142,17 +142,18 @@ impl Applier {
             .await
     }
 
-    /// Removes our finalizer: the object goes as soon as nobody else holds it. One that is gone is fine.
+    /// Removes our finalizer: the object goes as soon as nobody else holds it. Whether it was this call that removed it:
+    /// an object that is gone is fine.
     ///
     /// # Errors
     /// [`CallError::Conflict`] when the finalizers are others by now.
     pub async fn remove_finalizer<K: Resource<DynamicType = ()>>(
         &self,
         object: &K,
-    ) -> Result<(), ApplyError> {
+    ) -> Result<bool, ApplyError> {
         let mut present = object.finalizers().iter();
         let Some(at) = present.position(|name| name == labels::FINALIZER) else {
-            return Ok(());
+            return Ok(false);
         };
         let member = format!("/metadata/finalizers/{at}");
         let patch = json!([
@@ -167,8 +168,8 @@ impl Applier {
             Err(ApplyError::Call {
                 source: CallError::NotFound(_) | CallError::NamespaceGone(_),
                 ..
-            }) => Ok(()),
-            result => result,
+            }) => Ok(false),
+            result => result.map(|()| true),
         }
     }
 

@@ -111,8 +111,10 @@ impl Memory {
         place: Place<'_>,
         relay: &str,
         digest: Digest,
-        answer: ObjectMeta,
+        mut answer: ObjectMeta,
     ) {
+        // Larger than all the rest of it, and compared with nothing.
+        answer.managed_fields = None;
         let applied = Known::Applied {
             digest,
             answer: Box::new(answer),

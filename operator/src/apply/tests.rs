@@ -234,8 +234,9 @@ async fn finalizers_are_patched_by_what_they_are_tested_for() {
     applier.add_finalizer(&relay(json!(["a/b"]))).await.unwrap();
     let both = relay(json!(["a/b", labels::FINALIZER]));
     applier.add_finalizer(&both).await.unwrap();
-    applier.remove_finalizer(&both).await.unwrap();
-    applier.remove_finalizer(&relay(json!([]))).await.unwrap();
+    assert!(applier.remove_finalizer(&both).await.unwrap());
+    let removed = applier.remove_finalizer(&relay(json!([]))).await;
+    assert!(!removed.unwrap());
     let patches = record.all();
     assert_eq!(patches.len(), 3);
     assert_eq!(

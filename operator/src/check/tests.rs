@@ -145,6 +145,18 @@ fn what_is_not_given_is_a_warning_and_a_missing_key_is_not() {
             "warning: -: MailSender/checkout.spec.relayRef: MailRelay \"outbound\" in namespace \"mail-system\" is not given"
         ]
     );
+    let accounts = sender("checkout", "shop.example.com")
+        .replace("from:", "serviceAccounts: [web, job], from:");
+    let web =
+        "{ apiVersion: v1, kind: ServiceAccount, metadata: { name: web, namespace: shop } }\n---\n";
+    assert_eq!(
+        lines(&format!(
+            "{RELAY}{SECRET}{AUTHORITY}{NAMESPACE}{web}{accounts}"
+        )),
+        [
+            "warning: -: MailSender/checkout.spec.serviceAccounts[1]: ServiceAccount \"job\" in namespace \"shop\" is not given"
+        ]
+    );
 }
 
 #[test]

@@ -27,6 +27,12 @@ const PATIENCE: u32 = 3;
 /// A question that nothing came of, not even a time-out, is asked again after this.
 const LOST: Duration = Duration::from_mins(1);
 
+/// A gateway that starts is asked after so long again: whoever waits for it waits for its first answer.
+const STARTING: Duration = Duration::from_secs(2);
+
+/// That often. One that takes longer is asked as all others, so that gateways that cannot start cost no more than they.
+const STARTS: u32 = 10;
+
 /// Figures are told at most this often.
 const FIGURES: Duration = Duration::from_mins(1);
 
@@ -84,6 +90,10 @@ impl Gateway {
 
     fn is_silent(&self) -> bool {
         self.last.is_some() && self.failures >= PATIENCE
+    }
+
+    fn is_starting(&self) -> bool {
+        self.last.is_none() && self.failures <= STARTS
     }
 
     fn heard(&self) -> Heard {
@@ -228,7 +238,6 @@ impl Board {
         let Some(gateway) = gateway.filter(|gateway| gateway.target.uid == asked.uid) else {
             return false;
         };
-        gateway.due = next;
         let is_time = relay.told.is_none_or(|told| now >= told + FIGURES);
         let is_news = match gateway.take(answer, received, &asked.relay) {
             News::Matters => true,
@@ -237,6 +246,11 @@ impl Board {
                 is_time
             }
             News::None => relay.has_new_figures && is_time,
+        };
+        gateway.due = if gateway.is_starting() {
+            next.min(now + STARTING)
+        } else {
+            next
         };
         if is_news {
             relay.has_new_figures = false;

@@ -127,6 +127,24 @@ async fn three_questions_without_an_answer_are_silence() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_starts_is_asked_more_often_for_a_while() {
+    let mut scene = Scene::new();
+    scene.watch(vec![target("p1", 1)]);
+    assert_eq!(scene.pass(1).await, 0);
+    scene.played.says(1, |s| s.pod_uid = "p1".into());
+    assert_eq!(scene.pass(2).await, 1, "its first answer is not waited for");
+
+    let mut scene = Scene::new();
+    scene.played.says(1, |s| s.pod_uid = "stranger".into());
+    scene.watch(vec![target("p1", 1)]);
+    assert_eq!(scene.pass(320).await, 0);
+    let mut asked = 0;
+    scene.played.says(1, |s| asked = s.sequence);
+    // Every two seconds at first, then every eight to twelve.
+    assert!((35..=50).contains(&asked), "{asked}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_the_watched_pod_counts() {
     let mut scene = Scene::new();
     scene.played.says(1, |s| s.pod_uid = "stranger".into());

@@ -20,7 +20,7 @@ pub(in crate::mail_relay) mod world;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use posthouse_api::mail_relay::status::DrainStatus;
 
-pub use volumes::{DEFAULT_SIZE, expansion_refused};
+pub use volumes::{CLAIM_REQUEST, DEFAULT_SIZE, expansion_refused};
 
 use super::{facts::Facts, validate::ValidRelay};
 

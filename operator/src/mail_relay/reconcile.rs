@@ -158,9 +158,11 @@ impl Look<'_> {
         let Some(installation) = self.context.installation.borrow().clone() else {
             return;
         };
-        let current = u64::try_from(self.facts.relay.spec.clients.key_rotation).unwrap_or_default();
-        let rotations = std::iter::once(current).chain(current.checked_sub(1));
-        let keys: Vec<_> = rotations
+        // Those the document names: what the spec asks for may have to wait, and may have left numbers out.
+        let wanted = u64::try_from(self.facts.relay.spec.clients.key_rotation).unwrap_or_default();
+        let config = self.facts.children.config.as_deref();
+        let keys: Vec<_> = keys::rotations(wanted, config, self.facts.now)
+            .accepted()
             .map(|rotation| installation.master.link(namespace, relay, rotation))
             .collect();
         let pods = self.facts.children.pods.values();

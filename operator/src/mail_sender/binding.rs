@@ -49,6 +49,8 @@ pub enum Waits {
     NoReadyGateway,
     /// Some gateway does not have it yet.
     Gateways,
+    /// The Secret has it, and some gateway does not: consent was withdrawn and given again.
+    Again,
 }
 
 /// What the Secret of a sender with a password is to hold now; `wanted` is its `credential.rotation`.
@@ -72,9 +74,15 @@ pub fn decide(situation: &Situation, wanted: u64) -> Decision {
     } else {
         Waits::NoReadyGateway
     };
+    let waits = match (is_written, situation.is_lacking(wanted)) {
+        (false, _) => Some(waits),
+        (true, true) => Some(Waits::Again),
+        // A gateway that starts or is silent: the others go on, and it will have what they have.
+        (true, false) => None,
+    };
     Decision {
         content: former.filter(|former| situation.is_accepted(*former)),
-        waits: (!is_written).then_some(waits),
+        waits,
     }
 }
 
@@ -96,6 +104,13 @@ impl<'a> Situation<'a> {
 
     fn has_ready_gateway(&self) -> bool {
         self.counting().any(|gateway| gateway.is_ready)
+    }
+
+    /// Whether some gateway is known not to accept a rotation.
+    fn is_lacking(&self, rotation: u64) -> bool {
+        let uid = &self.accepted.row.uid;
+        let mut known = self.counting().filter_map(Gateway::status);
+        known.any(|status| self.ledger.lacks(status, uid, rotation))
     }
 
     /// Whether every gateway accepts a password on the listener the sender is told of. None at all does.

@@ -43,6 +43,8 @@ pub struct Ledger {
 /// The number in which each entry of a file first appeared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Numbered<K> {
+    /// The number that stands for what came before it.
+    begun: Option<u64>,
     latest: u64,
     first: BTreeMap<K, u64>,
 }
@@ -50,6 +52,7 @@ struct Numbered<K> {
 impl<K> Default for Numbered<K> {
     fn default() -> Self {
         Self {
+            begun: None,
             latest: 0,
             first: BTreeMap::new(),
         }
@@ -61,7 +64,9 @@ impl<K: Ord> Numbered<K> {
         if number < self.latest {
             // The object was made anew and counts from the beginning.
             self.first.clear();
+            self.begun = None;
         }
+        self.begun.get_or_insert(number);
         let before = std::mem::take(&mut self.first);
         let first = |key: K| {
             let first = before.get(&key).copied().unwrap_or(number);
@@ -75,6 +80,13 @@ impl<K: Ord> Numbered<K> {
     /// gone.
     fn is_in(&self, key: &K, number: u64) -> bool {
         self.first.get(key).is_some_and(|first| *first <= number) && number <= self.latest
+    }
+
+    /// Whether a gateway that goes by a number cannot have an entry. What was there from the beginning it may have.
+    fn cannot_be_in(&self, key: &K, number: u64) -> bool {
+        self.first
+            .get(key)
+            .is_none_or(|first| number < *first && Some(*first) != self.begun)
     }
 }
 
@@ -106,6 +118,13 @@ impl Ledger {
             && self.keys.is_in(&content.key_rotation, status.document.number)
             // The document may come before the file it names.
             && !unusable.into_iter().any(|path| path.contains(&file))
+    }
+
+    /// Whether a gateway cannot accept a rotation yet. Not the opposite of [`Self::accepts`]: of what was there before this
+    /// process neither is known for certain.
+    pub fn lacks(&self, status: &Status, uid: &str, rotation: u64) -> bool {
+        let key = (uid.to_owned(), rotation);
+        self.senders.cannot_be_in(&key, status.senders.number)
     }
 
     /// Whether a gateway knows a sender at all.
@@ -253,9 +272,12 @@ mod tests {
         assert!(!ledger.knows(&gateway(3, 0), "v"));
         // Gone and back: those in between lack it.
         ledger.observe(Some(&senders(10, &[2])), Some(&document(8, &[2])));
+        assert!(ledger.lacks(&gateway(10, 8), "u", 1));
         ledger.observe(Some(&senders(11, &[2, 1])), Some(&document(8, &[2])));
         assert!(!ledger.accepts(&gateway(10, 8), "u", content(1, 2)));
         assert!(ledger.accepts(&gateway(11, 8), "u", content(1, 2)));
+        assert!(ledger.lacks(&gateway(10, 8), "u", 1));
+        assert!(!ledger.lacks(&gateway(11, 8), "u", 1));
         // Made anew.
         ledger.observe(Some(&senders(1, &[2])), Some(&document(8, &[2])));
         assert!(!ledger.accepts(&gateway(11, 8), "u", content(2, 2)));
@@ -267,6 +289,8 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.observe(Some(&senders(9, &[1])), Some(&document(8, &[1])));
         assert!(!ledger.accepts(&gateway(8, 8), "u", content(1, 1)));
+        assert!(!ledger.lacks(&gateway(8, 8), "u", 1));
+        assert!(ledger.lacks(&gateway(8, 8), "u", 2));
         ledger.observe(Some(&senders(12, &[1])), Some(&document(8, &[1])));
         assert!(ledger.accepts(&gateway(9, 8), "u", content(1, 1)));
     }

@@ -39,6 +39,7 @@ pub async fn look(sender: Arc<MailSender>, context: Arc<Context>) -> Result<Acti
         Ok(_) => 0,
         Err(_) => memory.failures.saturating_add(1),
     };
+    memory.is_waiting = matches!(result, Ok(again) if again < reconcile::RESTING);
     context.senders.remember(key, memory);
     result.map(Action::requeue)
 }
@@ -109,7 +110,7 @@ async fn at(
 }
 
 async fn keep(context: &Context, draft: &SecretDraft) -> Result<(), WriteFailure> {
-    let living = context.owners_of_secrets(&draft.namespace);
+    let living = || context.owners_of_secrets(&draft.namespace);
     match context.secrets.keep(draft, &living).await {
         Ok(()) => Ok(()),
         Err(SecretError::Conflict { .. }) => Err(WriteFailure::Conflict),

@@ -18,11 +18,11 @@ use super::{
 };
 use crate::{mail_relay::keys::KeyRotations, secret::SecretDraft};
 
-/// How soon a sender that waits for gateways is looked at again: they are asked every ten seconds.
+/// How soon a sender that waits for gateways is looked at again, if nobody says that these have moved on.
 const WAITING: Duration = Duration::from_secs(10);
 
 /// How soon figures are looked at again, and a Secret is offered to be written again.
-const RESTING: Duration = Duration::from_mins(1);
+pub const RESTING: Duration = Duration::from_mins(1);
 
 /// A sender and what its relay said to it.
 #[derive(Clone, Copy)]

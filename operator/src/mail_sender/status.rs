@@ -175,6 +175,7 @@ fn programmed(accepted: &AcceptedSender, effect: &Effect) -> Wanted {
             format!("Secret {name:?} could not be written: {cause}"),
         ),
         None => match (written_rotation(effect), effect.waits) {
+            (Some(_), Some(waits @ Waits::Again)) => pending(waiting("the password is", waits)),
             (Some(written), _) if written == credential.rotation => {
                 done(format!("Secret {name:?} has what is needed to send"))
             }
@@ -200,6 +201,9 @@ fn waiting(what: &str, waits: Waits) -> String {
         Waits::NoReadyGateway => format!("{what} given out when a gateway of the relay is ready"),
         Waits::Gateways => format!(
             "{what} given out when every gateway of the relay accepts it, which takes up to two minutes"
+        ),
+        Waits::Again => format!(
+            "{what} of use again when every gateway of the relay accepts it, which takes up to two minutes"
         ),
     }
 }

@@ -87,8 +87,9 @@ pub enum Created {
     Exists,
 }
 
-/// Who may own Secrets in a namespace: its MailRelays and MailSenders, with the type of their Secrets.
-pub type Living<'a> = &'a [(SecretType, String)];
+/// Tells who may own Secrets in a namespace: its MailRelays and MailSenders, with the type of their Secrets. Asked only
+/// when a Secret is refused, which is seldom: there may be thousands of them.
+pub type Living<'a> = &'a (dyn Fn() -> Vec<(SecretType, String)> + Sync);
 
 /// Writes Secrets.
 pub struct SecretWriter {
@@ -200,6 +201,7 @@ impl SecretWriter {
         draft: &SecretDraft,
         living: Living<'_>,
     ) -> Result<bool, CallError> {
+        let living = living();
         if living.len() > OWNERS {
             return Ok(false);
         }
@@ -210,14 +212,14 @@ impl SecretWriter {
             Err(error) => return Err(error),
         };
         for (secret_type, owner) in living {
-            let is_asked = draft.labels.get(labels::OWNER) == Some(owner);
-            if is_asked && draft.secret_type == *secret_type {
+            let is_asked = draft.labels.get(labels::OWNER) == Some(&owner);
+            if is_asked && draft.secret_type == secret_type {
                 continue; // that is what was refused
             }
             let mut asked = draft.clone();
-            asked.secret_type = *secret_type;
+            asked.secret_type = secret_type;
             asked.data.clear();
-            asked.labels.insert(labels::OWNER.to_owned(), owner.clone());
+            asked.labels.insert(labels::OWNER.to_owned(), owner);
             match self.wire.send(Write::DryPut, &asked, &body(&asked)).await {
                 Ok(_) => return Ok(false),
                 Err(error) if is_refused(&error) => {}

@@ -10,8 +10,23 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::{credentials::Credentials, lifeline::Lifeline};
 use crate::provider::Absent;
+
+/// The one program that tests take away.
+const SERVER: &str = "kube-apiserver";
+
+/// What is audited: requests of ServiceAccounts, without their bodies.
+const AUDIT: &str = r"
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived, ResponseStarted]
+rules:
+  - { level: Metadata, userGroups: ['system:serviceaccounts:posthouse-system'] }
+  - { level: None }
+";
 
 /// A control plane's programs, files and processes.
 pub(super) struct ControlPlane {
@@ -21,6 +36,7 @@ pub(super) struct ControlPlane {
     // Kept: nobody else is given these ports by the kernel, while servers, which reuse addresses, can bind them.
     store: Absent,
     api: Absent,
+    audit: Option<PathBuf>,
     processes: Vec<(&'static str, Child)>,
 }
 
@@ -34,16 +50,22 @@ impl ControlPlane {
             credentials: Credentials::write(state.join("credentials")),
             store: Absent::reserve(),
             api: Absent::reserve(),
+            audit: None,
             processes: Vec::new(),
         }
+    }
+
+    /// Has every finished request of ServiceAccounts written to a file, a JSON object per line.
+    pub(super) fn audit(&mut self) {
+        fs::write(self.state.join("audit.yaml"), AUDIT).unwrap();
+        self.audit = Some(self.state.join("log/audit.log"));
     }
 
     /// Starts the API server with its store; gives the kubeconfig of an administrator.
     pub(super) fn start_server(&mut self, lifeline: &Lifeline) -> PathBuf {
         let etcd = lifeline.spawn(&mut self.etcd());
         let server = lifeline.spawn(&mut self.api_server());
-        self.processes
-            .extend([("etcd", etcd), ("kube-apiserver", server)]);
+        self.processes.extend([("etcd", etcd), (SERVER, server)]);
         let masters = Some("system:masters");
         self.credentials
             .kubeconfig(&self.server(), "admin", masters)
@@ -55,6 +77,29 @@ impl ControlPlane {
         let kubeconfig = self.credentials.kubeconfig(&self.server(), user, None);
         let process = lifeline.spawn(&mut self.controllers(&kubeconfig));
         self.processes.push(("kube-controller-manager", process));
+    }
+
+    /// Sends the API server a signal.
+    pub(super) fn signal_server(&self, signal: Signal) {
+        let mut processes = self.processes.iter();
+        let server = processes.find(|(name, _)| *name == SERVER);
+        let pid = server.and_then(|(_, child)| Pid::from_raw(i32::try_from(child.id()).ok()?));
+        // It is reaped only here, below, and then it is not in the list any more.
+        kill_process(pid.expect("the API server runs"), signal).unwrap();
+    }
+
+    /// Ends the API server at once; what it stored stays.
+    pub(super) fn kill_server(&mut self) {
+        let server = self.processes.iter().position(|(name, _)| *name == SERVER);
+        let (_, mut child) = self.processes.remove(server.expect("the API server runs"));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Starts an API server over what the former one stored, at the same address.
+    pub(super) fn restart_server(&mut self, lifeline: &Lifeline) {
+        let server = lifeline.spawn(&mut self.api_server());
+        self.processes.push((SERVER, server));
     }
 
     /// The API server's address.
@@ -97,7 +142,7 @@ impl ControlPlane {
 
     fn api_server(&self) -> Command {
         let file = |name: &str| self.credentials.file(name);
-        let mut command = self.command("kube-apiserver");
+        let mut command = self.command(SERVER);
         command
             .flag("bind-address", "127.0.0.1")
             .flag("secure-port", self.api.port().to_string())
@@ -117,6 +162,11 @@ impl ControlPlane {
             .flag("service-account-issuer", "https://kubernetes.default.svc")
             .flag("service-account-signing-key-file", file("tokens.key"))
             .flag("service-account-key-file", file("tokens.key"));
+        if let Some(log) = &self.audit {
+            command
+                .flag("audit-policy-file", self.state.join("audit.yaml"))
+                .flag("audit-log-path", log);
+        }
         command
     }
 
@@ -126,6 +176,9 @@ impl ControlPlane {
             .flag("kubeconfig", kubeconfig)
             .flag("secure-port", "0")
             .flag("leader-elect", "false")
+            // Else hundreds of pods take minutes: the default spares API servers that others share.
+            .flag("kube-api-qps", "200")
+            .flag("kube-api-burst", "400")
             .arg("--use-service-account-credentials")
             .flag("root-ca-file", self.credentials.file("ca.crt"))
             .flag(

@@ -5,10 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rcgen::{KeyPair, PKCS_RSA_SHA256};
 use serde_json::json;
 
-use crate::{Authority, Identity};
+use crate::{Authority, Identity, issuer};
 
 /// Where everything is.
 pub(super) struct Credentials {
@@ -37,8 +36,7 @@ impl Credentials {
         credentials.put("etcd-ca.crt", &store.pem());
         credentials.identity("etcd", &store.issue(&["127.0.0.1", "localhost"]));
         // As in most clusters: tokens are signed by RS256.
-        let key = KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap();
-        credentials.put("tokens.key", &key.serialize_pem());
+        credentials.put("tokens.key", &issuer::new_key());
         credentials
     }
 

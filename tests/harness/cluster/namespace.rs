@@ -5,7 +5,7 @@
 
 use std::{fmt::Debug, pin::pin, sync::Arc, time::Duration};
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
@@ -294,10 +294,11 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         let api = Api::<core::Namespace>::all(self.cluster.client());
-        // The cluster ends soon anyway; until then its pods should not take the time of other tests.
-        let _ = self
-            .cluster
-            .run(api.delete(&self.name, &DeleteParams::background()));
+        // The cluster ends soon anyway; until then its pods should not take the time of other tests. A test that failed
+        // may have left an API server that does not answer.
+        let parameters = DeleteParams::background();
+        let deleted = api.delete(&self.name, &parameters).map(drop);
+        self.cluster.run(tokio_timeout(wait::SOON, deleted));
     }
 }
 

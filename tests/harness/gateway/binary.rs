@@ -10,7 +10,18 @@ use std::{
 /// Tests need every executable, with the features that `cargo test --workspace` has built already.
 const DEBUG: &[&str] = &["--workspace"];
 
-/// Measuring needs the gateway alone; the control plane would triple the time to build.
+/// Measuring the operator needs no gateway.
+#[cfg(feature = "cluster")]
+const RELEASE: &[&str] = &[
+    "--release",
+    "--package",
+    "posthouse-operator",
+    "--package",
+    "posthouse-tests",
+];
+
+/// Measuring the gateway needs it alone; the control plane would triple the time to build.
+#[cfg(not(feature = "cluster"))]
 const RELEASE: &[&str] = &[
     "--release",
     "--no-default-features",

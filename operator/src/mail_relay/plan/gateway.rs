@@ -115,16 +115,15 @@ impl<'a> Gateway<'a> {
         names::claim(relay(facts), self.ordinal)
     }
 
-    /// How much is left, and where, for people.
+    /// How much is left, and where, for people. What a gateway had while it took mail says nothing about what it has.
     pub(super) fn left(&self, facts: &Facts) -> String {
+        let name = &self.name;
         let claim = self.claim_name(facts);
-        match self.messages() {
-            Some(1) => format!("1 message of {} stays on claim {claim}", self.name),
-            Some(messages) => format!("{messages} messages of {} stay on claim {claim}", self.name),
-            None => format!(
-                "an unknown number of messages of {} stays on claim {claim}",
-                self.name
-            ),
+        let last = self.report.filter(|report| report.status.draining);
+        match last.map(|report| report.status.queue.messages) {
+            Some(1) => format!("1 message of {name} stays on claim {claim}"),
+            Some(messages) => format!("{messages} messages of {name} stay on claim {claim}"),
+            None => format!("an unknown number of messages of {name} stays on claim {claim}"),
         }
     }
 }

@@ -110,6 +110,9 @@ fn refusal(claim: &PersistentVolumeClaim) -> Option<String> {
     (state.ends_with("Infeasible") || state.ends_with("Failed")).then(|| state.clone())
 }
 
+/// Where a manager of a claim says that it set the request (RFC 6901).
+pub const CLAIM_REQUEST: &str = "/f:spec/f:resources/f:requests/f:storage";
+
 /// When the claim last got on: its last condition, else the last change of its request.
 fn last_step(claim: &PersistentVolumeClaim) -> Option<Timestamp> {
     let conditions = claim
@@ -126,11 +129,7 @@ fn last_step(claim: &PersistentVolumeClaim) -> Option<Timestamp> {
 /// When somebody last set the request (managedFields: the API server dates each manager's last change).
 fn requested_at(claim: &PersistentVolumeClaim) -> Option<Timestamp> {
     let managers = claim.metadata.managed_fields.iter().flatten();
-    let owns_request = |fields: &serde_json::Value| {
-        fields
-            .pointer("/f:spec/f:resources/f:requests/f:storage")
-            .is_some()
-    };
+    let owns_request = |fields: &serde_json::Value| fields.pointer(CLAIM_REQUEST).is_some();
     managers
         .filter(|entry| {
             entry.subresource.as_deref().unwrap_or_default().is_empty()

@@ -50,14 +50,14 @@ impl Look<'_> {
             result?;
             return Ok(Next::Again(UNDER_WAY));
         }
-        self.context
-            .publish(Arc::clone(&relay), plan.notices.clone());
         self.remove_claims(&plan).await?;
         self.remove_anchor().await?;
-        self.context
-            .applier
-            .remove_finalizer(relay.as_ref())
-            .await?;
+        let applier = &self.context.applier;
+        // The store may still show a relay that is gone, and by then its gateways are forgotten: told before, or told
+        // again, it would be of nothing that was known.
+        if applier.remove_finalizer(relay.as_ref()).await? {
+            self.context.publish(Arc::clone(&relay), plan.notices);
+        }
         Ok(Next::Gone)
     }
 

@@ -55,7 +55,7 @@ impl Secrets<'_> {
         if is_pod_new || are_missed {
             self.context.secrets.forget(namespace, &keys.name);
         }
-        let living = self.context.owners_of_secrets(namespace);
+        let living = || self.context.owners_of_secrets(namespace);
         Ok(self.context.secrets.keep(&keys, &living).await?)
     }
 
@@ -78,9 +78,8 @@ impl Secrets<'_> {
         let leaf = certificate::issue(authority, &names, now)?;
         let draft = build::issued_secret(self.request, &leaf, &authority.certificate);
         if is_stale && may_again {
-            let living = self
-                .context
-                .owners_of_secrets(&self.request.valid.namespace);
+            let namespace = &self.request.valid.namespace;
+            let living = || self.context.owners_of_secrets(namespace);
             self.context.secrets.put(&draft, &living).await?;
             memory.issued = Some(now);
             return Ok(());

@@ -1,6 +1,6 @@
 //! What people are told at the end of a look: status, Events, figures; and what the relay's senders are told.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use posthouse_api::mail_relay::{MailRelayStatus, status::GatewayState};
@@ -14,7 +14,10 @@ use crate::{
         plan::{Plan, Rollout},
         status::{self, ApplyOutcome, Observed, Reason},
     },
-    mail_sender::admission::{self, Admissions},
+    mail_sender::{
+        admission::{self, Admissions},
+        ledger::Gateway,
+    },
     names,
     problem::Findings,
 };
@@ -108,14 +111,29 @@ impl Look<'_> {
         }
     }
 
-    /// Tells the relay's senders what they may; those for whom it changed are looked at.
-    pub(super) fn publish(&self, keys: &KeyRotations, admissions: Admissions) {
+    /// Tells the relay's senders what they may; those for whom it changed are looked at, and when gateways have moved on
+    /// those that wait for them.
+    pub(super) fn publish(&mut self, keys: &KeyRotations, admissions: Admissions) {
         let children = &self.facts.children;
         let senders = children
             .senders
             .as_deref()
             .and_then(admission::live_senders);
         let document = children.config.as_deref().and_then(LiveDocument::read);
+        let gateways = Gateway::all(&self.facts).into_iter();
+        let progress: Vec<_> = gateways
+            .map(|gateway| {
+                let status = gateway.status();
+                let read = status.map(|status| (status.document.number, status.senders.number));
+                (gateway.is_ready, read)
+            })
+            .collect();
+        let mut concerned = BTreeSet::new();
+        if progress != self.memory.progress {
+            let all = admissions.verdicts.keys().cloned();
+            concerned.extend(all.filter(|key| self.context.senders.recall(key).is_waiting));
+            self.memory.progress = progress;
+        }
         let changed = self.context.board.publish(
             &self.key,
             keys,
@@ -123,7 +141,8 @@ impl Look<'_> {
             senders.as_ref(),
             document.as_ref(),
         );
-        for (namespace, name) in changed {
+        concerned.extend(changed);
+        for (namespace, name) in concerned {
             self.context.triggers.sender(&namespace, &name);
         }
     }

@@ -218,6 +218,55 @@ fn a_password_is_written_when_every_gateway_that_counts_accepts_it() {
     }
 }
 
+/// The Secret stays while consent is withdrawn; given again, it is of no use before the gateways know it.
+#[test]
+fn a_sender_that_comes_back_waits_for_gateways() {
+    let (accepted, mut ledger, keys) = (accepted(), ledger(), keys(1, None));
+    let document = LiveDocument {
+        number: 4,
+        rotations: vec![1],
+    };
+    let gone = Senders {
+        number: 5,
+        ..Senders::default()
+    };
+    ledger.observe(Some(&gone), Some(&document));
+    let row: Sender = yaml::from_value(
+        json!({ "name": "s", "namespace": "shop", "uid": "u", "rotations": [1], "from": [] }),
+    )
+    .unwrap();
+    let back = Senders {
+        number: 6,
+        senders: vec![row],
+        ..Senders::default()
+    };
+    let status = written(1, 200);
+    let decided = |ledger: &Ledger, number: u64| {
+        let mut heard = says(number, "[::]:2587");
+        if let Heard::Report(report) = &mut heard {
+            Arc::make_mut(report).status.document.number = 4;
+        }
+        let situation = Situation {
+            accepted: &accepted,
+            status: Some(&status),
+            keys: &keys,
+            ledger,
+            gateways: &[ready(Some(&heard))],
+        };
+        let Decision { content, waits } = decide(&situation, 1);
+        (content.is_some(), waits)
+    };
+    // Not in the file yet.
+    assert_eq!(decided(&ledger, 5), (false, Some(Waits::Again)));
+    ledger.observe(Some(&back), Some(&document));
+    assert_eq!(decided(&ledger, 5), (false, Some(Waits::Again)));
+    assert_eq!(decided(&ledger, 6), (true, None));
+    // Another process, which has not seen it go.
+    let mut ledger = Ledger::default();
+    ledger.observe(Some(&back), Some(&document));
+    assert_eq!(decided(&ledger, 5), (false, None));
+}
+
 #[test]
 fn a_new_relay_key_renews_a_password_in_the_same_way() {
     let (old, new) = (says(3, "[::]:2587"), says(4, "[::]:2587"));

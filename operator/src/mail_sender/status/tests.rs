@@ -119,6 +119,13 @@ fn every_reason_is_reached() {
             effect(Some(1), Some(Waits::Gateways)),
             done,
         ),
+        // Admitted again: the Secret has what no gateway accepts yet.
+        (
+            &password,
+            yes(&password),
+            effect(Some(1), Some(Waits::Again)),
+            waiting,
+        ),
         (
             &password,
             yes(&password),

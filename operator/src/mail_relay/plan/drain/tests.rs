@@ -190,6 +190,13 @@ fn a_person_ends_any_step() {
     let mut telling = World::serving(3);
     telling.wants(1).skip_drain();
     expect(&telling, 2, 2, "");
+    // Its last report is of a time when it took mail.
+    let notices = course(&telling.facts, 1).notices;
+    let note = &notices[0].note;
+    assert!(
+        note.starts_with("an unknown number of messages of outbound-2 stays"),
+        "{note}"
+    );
     let mut draining = told(5);
     expect(draining.skip_drain(), 2, 2, "");
     let notices = course(&draining.facts, 1).notices;
