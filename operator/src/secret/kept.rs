@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn second_times_are_spread_over_the_whole_hour() {
-        let mut quarters = [0; 4];
+        let mut quarters = [0_u32; 4];
         for i in 0..2000 {
             let wait = first(&("mail".to_owned(), format!("app-{i}")));
             assert!(wait <= AGAIN);
