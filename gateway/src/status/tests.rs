@@ -66,7 +66,7 @@ async fn a_file_of_authorities_that_names_none_is_invalid() {
     );
     let files: [(&str, &[u8]); 1] = [("ca.crt", b"none")];
     let (_sender, snapshots) = watch::channel(snapshot(&document, &files));
-    let status = board(snapshots).assemble().await;
+    let status = board(snapshots).assemble().await.unwrap();
     assert_eq!(status.files.invalid, ["ca.crt holds no certificate"]);
 }
 
