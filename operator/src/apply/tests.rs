@@ -197,7 +197,10 @@ async fn failures_are_told_by_cause_and_a_silent_server_ends_in_time() {
         .apply(&config("a"), None, &owner(&uids))
         .await
         .unwrap_err();
-    assert!(matches!(silent.cause(), Some(crate::call::CallError::TimedOut)));
+    assert!(matches!(
+        silent.cause(),
+        Some(crate::call::CallError::TimedOut)
+    ));
 }
 
 #[tokio::test]
