@@ -82,6 +82,8 @@ pub struct RelayMemory {
     pub senders_written: Option<Timestamp>,
     /// When a certificate was issued for its listeners.
     pub issued: Option<Timestamp>,
+    /// Whether its senders heard nothing of it when it was looked at last, since it is invalid or not served.
+    pub is_mute: bool,
     /// What people were told when it was looked at last.
     pub notices: Vec<Notice>,
     /// Looks in a row in which somebody else wrote first, as far as the caches show.
