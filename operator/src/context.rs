@@ -89,6 +89,8 @@ pub struct RelayMemory {
     pub written: Written,
     /// What its gateways had read when its senders were last told.
     pub progress: Vec<Progress>,
+    /// Whether its senders heard nothing of it when it was looked at last, since it is invalid or not served.
+    pub is_mute: bool,
     /// What people were told when it was looked at last.
     pub notices: Vec<Notice>,
     /// Looks in a row in which somebody else wrote first, as far as the caches show.

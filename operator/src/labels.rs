@@ -41,6 +41,10 @@ pub const HEADLESS: &str = "posthouse.dev/headless";
 /// On pods: a digest of the ServiceAccount's annotations, which count when a pod is made.
 pub const SERVICE_ACCOUNT_DIGEST: &str = "posthouse.dev/service-account-digest";
 
+/// On pods: a digest of what the operator alone decides of their template. Where it changes an upgrade is rolled out, and
+/// no edit of the MailRelay.
+pub const UPGRADE_DIGEST: &str = "posthouse.dev/upgrade-digest";
+
 /// Linkerd's annotation for ports in which it must not look for a protocol.
 pub const OPAQUE_PORTS: &str = "config.linkerd.io/opaque-ports";
 

@@ -271,6 +271,7 @@ impl Look<'_> {
             programmed = programmed.and(self.withdraw().await);
         }
         let is_applied = matches!(programmed.outcome, ApplyOutcome::Applied { .. });
+        self.memory.is_mute = plan.is_none();
         if let (Some(plan), true) = (&plan, is_applied) {
             programmed.error = self.act(plan, &mut found).await.err();
         } else {

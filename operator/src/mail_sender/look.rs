@@ -85,7 +85,8 @@ async fn at(
             authority: &installation.authority.certificate,
         })
     });
-    if said.is_none() && entry.is_some() {
+    let is_mute = context.relays.recall(&relay).is_mute;
+    if said.is_none() && entry.is_some() && (has_heard || !is_mute) {
         // The relay has not seen this sender yet.
         return Ok(UNHEARD);
     }

@@ -72,7 +72,11 @@ impl Slim for StatefulSet {
         if let Some(spec) = &mut self.spec {
             let template = std::mem::take(&mut spec.template);
             spec.template = PodTemplateSpec {
-                metadata: None,
+                // By an annotation upgrades are told from what people change.
+                metadata: template.metadata.map(|metadata| ObjectMeta {
+                    annotations: metadata.annotations,
+                    ..ObjectMeta::default()
+                }),
                 spec: template.spec.map(images),
             };
         }
@@ -202,7 +206,7 @@ mod tests {
                 "selector": {},
                 "serviceName": "s",
                 "template": {
-                    "metadata": {"labels": {"a": "b"}},
+                    "metadata": {"labels": {"a": "b"}, "annotations": {"c": "d"}},
                     "spec": {"containers": [{"name": "gateway", "image": "i", "args": ["run"]}]},
                 },
                 "volumeClaimTemplates": [{"metadata": {"name": "spool"}, "spec": {}}],
@@ -219,7 +223,10 @@ mod tests {
         );
         assert_eq!(
             set["spec"]["template"],
-            json!({"spec": {"containers": [{"name": "gateway", "image": "i"}]}})
+            json!({
+                "metadata": {"annotations": {"c": "d"}},
+                "spec": {"containers": [{"name": "gateway", "image": "i"}]},
+            })
         );
     }
 

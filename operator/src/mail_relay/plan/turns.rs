@@ -1,9 +1,9 @@
-//! Whose turn it is when an operator upgrade gives every relay another image: one relay at a time, in the order of
+//! Whose turn it is when an operator upgrade gives every relay other pods: one relay at a time, in the order of
 //! their names, and none while another does not get on.
 //!
-//! A change that a person makes to one relay waits for nobody. The two are told apart by the gateways' image, which is
-//! the operator's alone: a rollout in which the image changes is an upgrade. Pods that are not ready wait for no turn
-//! either, since deleting them takes nothing from anybody and may be what mends them.
+//! A change that a person makes to one relay waits for nobody. The two are told apart by an annotation of the pods: a
+//! digest of what the operator alone decides, such as the image. A rollout in which it changes is an upgrade. Pods that
+//! are not ready wait for no turn either, since deleting them takes nothing from anybody and may be what mends them.
 
 use std::{
     collections::BTreeMap,
@@ -12,10 +12,10 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Object, Plan, Rollout, rollout};
-use crate::mail_relay::facts::Facts;
+use crate::{labels, mail_relay::facts::Facts};
 
 /// How far a relay is, for the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,12 +148,16 @@ fn may_roll<K: Ord>(relay: &K, stages: &BTreeMap<K, Stage>) -> bool {
     !is_busy && first == Some(relay)
 }
 
-/// Whether the pod to restart works, and its successor and those of all others would have another image.
+/// Whether the pod to restart works, none was replaced yet, and its successor is another by the operator's will.
 fn waits(facts: &Facts, pod: &Object) -> bool {
     let Some(set) = &facts.children.stateful_set else {
         return false;
     };
-    let template = set.spec.as_ref().and_then(|it| it.template.spec.as_ref());
+    let template = set
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.template.metadata.as_ref());
+    let wanted = template.and_then(digest);
     let revision = rollout::revision(set);
     let is_first = facts
         .children
@@ -161,20 +165,12 @@ fn waits(facts: &Facts, pod: &Object) -> bool {
         .values()
         .all(|pod| rollout::hash(pod) != revision);
     let pod = facts.children.pods.get(&pod.name);
-    pod.is_some_and(|pod| {
-        is_first && rollout::is_ready(pod) && template.is_some_and(|it| has_other_image(pod, it))
-    })
+    pod.is_some_and(|pod| is_first && rollout::is_ready(pod) && digest(&pod.metadata) != wanted)
 }
 
-/// By the name of the template's first container: others may have put containers before it.
-fn has_other_image(pod: &Pod, template: &PodSpec) -> bool {
-    let Some(Container { name, image, .. }) = template.containers.first() else {
-        return false;
-    };
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    containers
-        .into_iter()
-        .any(|container| container.name == *name && container.image != *image)
+/// What the operator alone decided of a pod.
+fn digest(metadata: &ObjectMeta) -> Option<&String> {
+    metadata.annotations.as_ref()?.get(labels::UPGRADE_DIGEST)
 }
 
 #[cfg(test)]

@@ -31,9 +31,13 @@ const GRACE_SECONDS: i64 = 60;
 /// The pods' template.
 pub fn template(request: &Request<'_>) -> PodTemplateSpec {
     let given = request.relay.spec.pod_template.clone().unwrap_or_default();
+    let spec = spec(request, given.spec.unwrap_or_default());
+    let mut metadata = metadata(request, given.metadata.unwrap_or_default());
+    let annotations = metadata.annotations.get_or_insert_default();
+    annotations.extend(upgrade_digest(&spec));
     PodTemplateSpec {
-        metadata: Some(metadata(request, given.metadata.unwrap_or_default())),
-        spec: Some(spec(request, given.spec.unwrap_or_default())),
+        metadata: Some(metadata),
+        spec: Some(spec),
     }
 }
 
@@ -62,6 +66,34 @@ fn metadata(request: &Request<'_>, given: workload::PodMetadata) -> ObjectMeta {
     }
 }
 
+/// What a MailRelay can change is left out, also where it has a default of ours: a person's edit waits for no turn. It is
+/// made of the template alone, so it changes with no template that stays.
+fn upgrade_digest(spec: &PodSpec) -> Option<(String, String)> {
+    let mut ours = PodSpec {
+        affinity: None,
+        topology_spread_constraints: None,
+        node_selector: None,
+        tolerations: None,
+        priority_class_name: None,
+        image_pull_secrets: None,
+        volumes: None,
+        ..spec.clone()
+    };
+    for container in &mut ours.containers {
+        container.ports = None;
+        container.resources = None;
+    }
+    let text = serde_json::to_string(&ours).ok()?;
+    let digest = digest::digest(&digest::SHA256, text.as_bytes());
+    Some((labels::UPGRADE_DIGEST.to_owned(), short(digest.as_ref())?))
+}
+
+/// The beginning of a digest.
+fn short(digest: &[u8]) -> Option<String> {
+    let (short, _) = digest.split_first_chunk()?;
+    Some(format!("{:016x}", u64::from_be_bytes(*short)))
+}
+
 /// What a cloud makes of a ServiceAccount's annotations is decided when a pod is made, so other ones need other pods.
 fn account_digest(request: &Request<'_>) -> Option<(String, String)> {
     let account = request.relay.spec.service_account.as_ref()?;
@@ -76,10 +108,7 @@ fn account_digest(request: &Request<'_>) -> Option<(String, String)> {
             context.update(&[0]);
         }
     }
-    let mut short = [0; 8];
-    let digest = context.finish();
-    short.copy_from_slice(digest.as_ref().get(..8)?);
-    let text = format!("{:016x}", u64::from_be_bytes(short));
+    let text = short(context.finish().as_ref())?;
     Some((labels::SERVICE_ACCOUNT_DIGEST.to_owned(), text))
 }
 

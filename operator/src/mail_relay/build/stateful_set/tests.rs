@@ -392,3 +392,18 @@ fn pods_do_not_restart_for_anything_the_operator_does_by_itself() {
     );
     assert_ne!(before.config.data, after.config.data);
 }
+
+#[test]
+fn upgrades_are_told_apart_from_edits() {
+    let digest = |cluster: &Cluster| {
+        let template = cluster.children().stateful_set.spec.unwrap().template;
+        let annotations = template.metadata.unwrap().annotations.unwrap();
+        annotations[crate::labels::UPGRADE_DIGEST].clone()
+    };
+    let small = digest(&Cluster::small());
+    let edited = "{ resources: { requests: { cpu: 2 } }, podTemplate: { spec: { affinity: {}, priorityClassName: high } } }";
+    assert_eq!(digest(&Cluster::patched(edited)), small);
+    let mut upgraded = Cluster::small();
+    upgraded.settings.gateway_log_format = LogFormat::Text;
+    assert_ne!(digest(&upgraded), small, "the same image, other arguments");
+}

@@ -44,12 +44,12 @@ fn a_new_process_makes_sure_once_and_then_every_hour() {
 
 /// It may be waiting for the Secret, and cannot say so.
 #[test]
-fn a_pod_that_says_nothing_has_both_made_sure_of_every_minute() {
+fn a_pod_that_says_nothing_has_both_made_sure_of_three_times_a_minute() {
     let mut world = serving();
     world.facts.gateways.clear();
     let mut told = |now| step(&world.now(now).facts, &names(), false, asked(Some(0), 0));
-    assert_eq!(told(50), None);
-    assert_eq!(told(60), Some(Step::Ensure));
+    assert_eq!(told(19), None);
+    assert_eq!(told(20), Some(Step::Ensure));
     assert!(has_mute_pod(&world.facts));
     world.without_pod(0);
     assert!(!has_mute_pod(&world.facts));
