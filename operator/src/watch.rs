@@ -227,6 +227,8 @@ impl<'a> Watches<'a> {
         self.cluster(
             differs,
             move |account: &PartialObjectMeta<ServiceAccount>, _| {
+                // A gateway's own: without it no pod can be made.
+                triggers.owner_of(account);
                 let (namespace, name) = (account.namespace(), account.name_any());
                 let names_it = |sender: &MailSender| {
                     sender.namespace() == namespace && sender.spec.service_accounts.contains(&name)
