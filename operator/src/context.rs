@@ -219,6 +219,20 @@ impl Context {
         relays.chain(senders).collect()
     }
 
+    /// A relay is gone: so is everything that is remembered of it, and those who heard from it are looked at.
+    pub fn forget_relay(&self, key: &Key) {
+        let (namespace, relay) = (&key.0, &key.1);
+        self.applier.forget(namespace, relay);
+        self.secrets.forget(namespace, &names::keys(relay));
+        self.relays.forget(key);
+        self.turns.forget(key);
+        self.gateways.forget(namespace, relay);
+        self.metrics.forget(namespace, relay);
+        for (namespace, name) in self.board.forget(key) {
+            self.triggers.sender(&namespace, &name);
+        }
+    }
+
     /// Whether there is a relay of this name.
     pub fn has_relay(&self, (namespace, name): &Key) -> bool {
         let reference = ObjectRef::new(name).within(namespace);

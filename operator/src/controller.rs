@@ -113,11 +113,14 @@ pub async fn run(
         () = &mut stopped => return Ok(()),
     }
     metrics.leader.set(1);
+    let mut tasks = JoinSet::new();
     let result = tokio::select! {
-        result = lead(client, settings, &identity, metrics.clone()) => result,
+        result = lead(client, settings, &identity, metrics.clone(), &mut tasks) => result,
         () = lease.lost() => Err(RunError::LeaseLost),
         () = &mut stopped => Ok(()),
     };
+    // Nobody else may act before nothing of this process does.
+    tasks.shutdown().await;
     metrics.leader.set(0);
     lease.release().await;
     result
@@ -135,20 +138,20 @@ async fn client() -> Result<Client, RunError> {
     Client::try_from(config).map_err(RunError::Config)
 }
 
-/// What the leader does. It ends by being dropped, and with it every task and watch.
+/// What the leader does, in tasks that whoever asked for it ends.
 async fn lead(
     client: Client,
     settings: Settings,
     identity: &str,
     metrics: Metrics,
+    tasks: &mut JoinSet<()>,
 ) -> Result<(), RunError> {
-    let mut tasks = JoinSet::new();
     let (triggers, triggered) = Triggers::channel();
     let mut watches = Watches::new(
         client.clone(),
         &settings.relay_namespaces,
         triggers.clone(),
-        &mut tasks,
+        tasks,
     );
     let stores = Stores::start(&mut watches);
     let fence = Fence::new(
@@ -308,7 +311,8 @@ async fn relays(context: Arc<Context>, triggered: mpsc::UnboundedReceiver<Object
             let failures = context.relays.recall(&key(relay)).failures;
             error.retry().delay(failures)
         };
-    drive(context, store, triggered, reconcile, policy).await;
+    let gone = |relay: &Key, context: &Context| context.forget_relay(relay);
+    drive(context, store, triggered, reconcile, policy, gone).await;
 }
 
 async fn senders(context: Arc<Context>, triggered: mpsc::UnboundedReceiver<ObjectRef<MailSender>>) {
@@ -326,7 +330,8 @@ async fn senders(context: Arc<Context>, triggered: mpsc::UnboundedReceiver<Objec
         let failures = context.senders.recall(&key(sender)).failures;
         error.retry().delay(failures)
     };
-    drive(context, store, triggered, reconcile, policy).await;
+    let gone = |sender: &Key, context: &Context| context.senders.forget(sender);
+    drive(context, store, triggered, reconcile, policy, gone).await;
 }
 
 fn key(object: &impl ResourceExt) -> Key {
@@ -340,6 +345,7 @@ async fn drive<K, Look, Error>(
     triggered: mpsc::UnboundedReceiver<ObjectRef<K>>,
     reconcile: impl Fn(Arc<K>, Arc<Context>) -> Look,
     delay: impl Fn(&K, &Error, &Context) -> Duration,
+    gone: impl Fn(&Key, &Context),
 ) where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + 'static,
     Look: Future<Output = Result<Action, Error>>,
@@ -363,12 +369,19 @@ async fn drive<K, Look, Error>(
     applier(
         |object, context| Box::pin(reconcile(object, context)),
         policy,
-        context,
+        Arc::clone(&context),
         store,
         queue,
         config,
     )
-    .for_each(|_| std::future::ready(()))
+    .for_each(|looked| {
+        // Asked for after the last look at it has ended, so that nothing is remembered anew.
+        if let Err(controller::Error::ObjectNotFound(object)) = looked {
+            let key = (object.namespace.unwrap_or_default(), object.name);
+            gone(&key, &context);
+        }
+        std::future::ready(())
+    })
     .await;
 }
 

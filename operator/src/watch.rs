@@ -166,8 +166,10 @@ impl<'a> Watches<'a> {
         let triggers = self.triggers.clone();
         let concerns = move |relay: &MailRelay, seen| {
             let (namespace, name) = (relay.namespace().unwrap_or_default(), relay.name_any());
+            // One that is gone is forgotten by whoever looks for it.
+            triggers.relay(&namespace, &name);
             match seen {
-                Seen::Present => triggers.relay(&namespace, &name),
+                Seen::Present => {}
                 Seen::Gone => {
                     let names_it = |sender: &MailSender| {
                         let relay = &sender.spec.relay_ref;

@@ -18,7 +18,6 @@ use crate::{
         admission::{self, Admissions},
         ledger::Gateway,
     },
-    names,
     problem::Findings,
 };
 
@@ -170,15 +169,6 @@ impl Look<'_> {
 
     /// The relay is gone: so is everything that is remembered of it.
     pub(super) fn forget(self) {
-        let (namespace, relay) = (&self.key.0, &self.key.1);
-        self.context.applier.forget(namespace, relay);
-        self.context.secrets.forget(namespace, &names::keys(relay));
-        self.context.relays.forget(&self.key);
-        self.context.turns.forget(&self.key);
-        self.context.gateways.forget(namespace, relay);
-        self.context.metrics.forget(namespace, relay);
-        for (namespace, name) in self.context.board.forget(&self.key) {
-            self.context.triggers.sender(&namespace, &name);
-        }
+        self.context.forget_relay(&self.key);
     }
 }
