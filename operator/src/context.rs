@@ -3,7 +3,7 @@
 //! Nothing of it is needed to be right: a new leader begins with an empty memory and asks a few questions more.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -91,6 +91,8 @@ pub struct RelayMemory {
     pub progress: Vec<Progress>,
     /// Whether its senders heard nothing of it when it was looked at last, since it is invalid or not served.
     pub is_mute: bool,
+    /// Claims by uid whose growth was refused: when, and what people are told.
+    pub refused: BTreeMap<String, (Timestamp, String)>,
     /// What people were told when it was looked at last.
     pub notices: Vec<Notice>,
     /// Looks in a row in which somebody else wrote first, as far as the caches show.

@@ -10,7 +10,7 @@ mod told;
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::{ResourceExt, runtime::controller::Action};
 use posthouse_api::MailRelay;
 use tracing::{info, warn};
@@ -40,6 +40,9 @@ use crate::{
 /// When a relay is looked at again although nothing changed: time alone makes a file late, a gateway silent or a queue
 /// old, and Secrets are put again within the hour. It costs no call.
 const AT_REST: Duration = Duration::from_mins(1);
+
+/// How soon a claim is asked to grow again after that was refused: somebody may have changed its class.
+const GROW_AGAIN: SignedDuration = SignedDuration::from_secs(30);
 
 /// When a relay is looked at again in which something goes on that time alone moves: a drain, a rollout, a file that is
 /// not there yet.
@@ -330,16 +333,38 @@ impl Look<'_> {
             );
             applier.delete_pod(&self.key.0, pod).await?;
         }
+        self.grow(plan, found).await
+    }
+
+    /// Asks for larger volumes. One that was refused a moment ago is not asked for again yet, and still told.
+    async fn grow(
+        &mut self,
+        plan: &Plan,
+        found: &mut Vec<(Reason, String)>,
+    ) -> Result<(), ReconcileError> {
+        let now = self.facts.now;
+        self.memory
+            .refused
+            .retain(|_, (at, _)| now.duration_since(*at) < GROW_AGAIN);
         for (claim, size) in &plan.resize {
-            match applier.patch_claim_size(&self.key.0, claim, size).await {
-                Err(ApplyError::Call {
-                    source: source @ (CallError::Forbidden(_) | CallError::Invalid(_)),
-                    ..
-                }) => found.push((
-                    Reason::StorageNotExpanded,
-                    plan::expansion_refused(&claim.name, &chain(&source)),
-                )),
-                result => result?,
+            if !self.memory.refused.contains_key(&claim.uid) {
+                let grown = self
+                    .context
+                    .applier
+                    .patch_claim_size(&self.key.0, claim, size);
+                match grown.await {
+                    Err(ApplyError::Call {
+                        source: source @ (CallError::Forbidden(_) | CallError::Invalid(_)),
+                        ..
+                    }) => {
+                        let why = plan::expansion_refused(&claim.name, &chain(&source));
+                        self.memory.refused.insert(claim.uid.clone(), (now, why));
+                    }
+                    result => result?,
+                }
+            }
+            if let Some((_, why)) = self.memory.refused.get(&claim.uid) {
+                found.push((Reason::StorageNotExpanded, why.clone()));
             }
         }
         Ok(())

@@ -67,7 +67,7 @@ pub(super) fn growth(facts: &Facts, replicas: u32) -> Growth {
 /// What people read where the API server refused to enlarge a claim.
 pub fn expansion_refused(claim: &str, why: &str) -> String {
     format!(
-        "claim {claim} cannot be enlarged: {why}; set spec.storage.volumeClaim.size back if its class does not allow expansion, or replace the volumes one by one"
+        "claim {claim} cannot be enlarged: {why}; let its class allow expansion (allowVolumeExpansion: true), or replace the volumes one by one; a size, once asked for, cannot be taken back"
     )
 }
 
