@@ -20,6 +20,7 @@ mod kubelet_runs_a_gateway;
 mod puts_children_back;
 mod relays;
 mod relays_from_apply_to_the_provider;
+mod renders_what_it_runs;
 mod renews_passwords_without_a_gap;
 mod rides_out_an_absent_api_server;
 mod rolls_one_gateway_at_a_time;
