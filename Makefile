@@ -16,10 +16,12 @@ demo: ## a relay and a provider on this machine, three messages on their way, th
 	$(CARGO) build --locked --package posthouse-operator --package posthouse-gateway --bins
 	tests/demo/run.sh
 
-# Most tests of the operator wait for pods: more of them than there are processors run at once.
+# The tests of the operator mostly wait for pods: more of them than there are processors run at once.
 test: control-plane ## the whole fast suite; what is not installed is named and its tests are skipped
 	$(CARGO) build --locked --workspace --bins
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace --exclude posthouse-tests
+	$(CARGO) test --locked --package posthouse-tests --lib --test architecture --test contract --test gateway
+	$(CARGO) test --locked --package posthouse-tests --test operator -- --test-threads 5
 
 control-plane: ## the Kubernetes API server that the operator is tested on; built once, where Go is installed
 	@tests/cluster/build.sh --if-possible
