@@ -11,7 +11,7 @@ use std::{
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// The deadline of anything that happens at once on an idle machine. Generous: test machines are not idle.
-pub const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = Duration::from_secs(90);
 
 /// Asks until `look` gives a value.
 ///
