@@ -126,7 +126,8 @@ pub fn write(request: &Request<'_>, directory: &Path) -> Result<Written, LocalEr
     let place = Place::Local(request.addresses.clone());
     let mut document =
         build::gateway_config(request.relay, &place, &Terms::alone(request.relay, 1));
-    refuse_problems(&document)?;
+    let check = document.check();
+    check.map_err(|error| LocalError::Refused(error.to_string()))?;
     let relay_key = keys::relay_key(&folder, request.relay, &place)?;
     let authority = issued(&folder, request)?;
     referred(&folder, request)?;
@@ -139,19 +140,6 @@ pub fn write(request: &Request<'_>, directory: &Path) -> Result<Written, LocalEr
         number: document.number,
         bindings: written,
     })
-}
-
-fn refuse_problems(document: &Document) -> Result<(), LocalError> {
-    let problems: Vec<_> = document
-        .problems()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(LocalError::Refused(problems.join("; ")))
-    }
 }
 
 /// The authority and a current leaf, where a listener wants one.

@@ -179,9 +179,18 @@ impl Document {
             return Err(DocumentError::Needs(lacking));
         }
         let document: Self = yaml::from_value(value)?;
-        let problems = document.problems();
+        document.check()?;
+        Ok(document)
+    }
+
+    /// Whether a gateway would take it: asked by whoever reads a document, and by whoever writes one.
+    ///
+    /// # Errors
+    /// [`DocumentError::Problems`], with all of them.
+    pub fn check(&self) -> Result<(), DocumentError> {
+        let problems = self.problems();
         if problems.is_empty() {
-            Ok(document)
+            Ok(())
         } else {
             Err(DocumentError::Problems(problems))
         }

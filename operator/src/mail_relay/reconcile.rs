@@ -247,9 +247,7 @@ impl Look<'_> {
         let lived = live::check(&relay, &self.facts);
         let is_invalid = !lived.invalid.problems.is_empty();
         findings.extend(lived.invalid.problems);
-        let can_be = !is_invalid
-            && lived.namespace_not_served.is_none()
-            && !self.facts.namespace_is_terminating;
+        let can_be = !is_invalid && self.can_write();
         let valid = valid.filter(|_| !is_invalid);
         let mut found = Vec::new();
         found.extend(

@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 use posthouse_api::MailRelay;
 use posthouse_config::{
-    Document, document, senders,
+    document, senders,
     yaml::{self, YamlError},
 };
 use serde::Deserialize;
@@ -52,7 +52,9 @@ pub(super) fn config(request: &Request<'_>) -> Result<ConfigMap, BuildError> {
         issuers: request.issuers,
     };
     let document = |number| gateway_config(request.valid, &Place::Pod, &terms(number));
-    refuse_problems(&document(1))?;
+    // What the gateways would refuse must not be written: they go on with the document they have.
+    let check = document(1).check();
+    check.map_err(|error| BuildError::Refused(error.to_string()))?;
     let live = request.live.config.as_deref();
     let text = numbered(
         live.or(request.written.config.as_deref()),
@@ -67,20 +69,6 @@ pub(super) fn config(request: &Request<'_>) -> Result<ConfigMap, BuildError> {
     )]));
     made.data = Some(BTreeMap::from([(document::FILE_NAME.to_owned(), text)]));
     Ok(made)
-}
-
-/// What the gateways would refuse must not be written: they go on with the document they have.
-fn refuse_problems(document: &Document) -> Result<(), BuildError> {
-    let problems: Vec<_> = document
-        .problems()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(BuildError::Refused(problems.join("; ")))
-    }
 }
 
 /// The senders file, without spaces: a ConfigMap has room for 1 MiB.
